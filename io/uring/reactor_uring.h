@@ -1,0 +1,78 @@
+// The io_uring implementation of Reactor (io/reactor.h): how main builds one per shard.
+//
+// Owner: main owns the group and the reactors; the group outlives them.
+// Threads: make_reactor on any; then the reactor, its destructor too, on its shard's thread only
+// (the ring admits a single issuer, which is the thread of the first turn()); wake_from_outside on
+// any. Limits: those of UringOptions, and RLIMIT_NOFILE: the kernel refuses a table of sockets
+// beyond it.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "io/base/units.h"
+#include "io/reactor.h"
+
+namespace io {
+
+struct UringOptions {
+    // Sockets that the reactor holds at most.
+    uint32_t sockets_max = 16'384;
+    // Of these, how many may come from adopt(). They have a part of the table of their own, because
+    // only then is it known at the call which entry is free: the kernel chooses among the others.
+    uint32_t adopted_max = 64;
+    // Accepts that wait at each listener: how many connections one turn can take from its queue.
+    uint32_t accepts_per_listener = 16;
+    // Shared by all connections, because bytes are lent for one turn only. A power of two, up to
+    // 32,768.
+    uint32_t recv_buffers_count = 256;
+    uint32_t recv_buffer_bytes = 16 * base::kib;
+    // What arrives beyond this stays in the kernel's queue for the next turn.
+    uint32_t events_per_turn_max = 1'024;
+    // Requests between two system calls; with more than this, turn() is not the only system call.
+    // The queue of completions has room for eight times as many; the kernel keeps what does not
+    // fit. A power of two.
+    uint32_t submissions_max = 1'024;
+};
+
+// What the reactors of one process know of each other: how to wake whom.
+class UringGroup {
+  public:
+    explicit UringGroup(uint32_t shards_count);
+    ~UringGroup();
+    UringGroup(const UringGroup&) = delete;
+    UringGroup& operator=(const UringGroup&) = delete;
+
+    // Makes the shard's turn() return soon, or its next one if it is not in one. From any thread,
+    // from a signal handler too, and at any time: a shard that has no reactor yet or any more is
+    // not disturbed.
+    void wake_from_outside(ShardId shard);
+
+  private:
+    friend struct Reactor::Impl;
+
+    struct Member {
+        // Where other rings send their wakes; -1 while the shard has no ring.
+        std::atomic<int> ring_fd{-1};
+        // What threads without a ring write to; the shard's ring always has a read armed on it. It
+        // lives as long as the group, so that a wake that comes too late writes to nobody and not
+        // to a stranger.
+        std::atomic<int> event_fd{-1};
+    };
+
+    std::vector<Member> members_;
+};
+
+// Null after a failure; `error` then says what the kernel refused and what helps.
+[[nodiscard]] std::unique_ptr<Reactor> make_reactor(UringGroup& group, ShardId self,
+                                                    const UringOptions& options,
+                                                    std::string& error);
+
+// Raises the soft limit on open files to the hard one, and answers what it is now. For main, before
+// the first make_reactor.
+uint64_t raise_descriptor_limit();
+
+}  // namespace io

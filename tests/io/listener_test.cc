@@ -1,0 +1,304 @@
+#include "io/listener.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "io/peer_address.h"
+
+namespace {
+
+using io::ListenAddress;
+using io::Listening;
+
+ListenAddress parsed(const std::string& text) {
+    ListenAddress address;
+    std::string error;
+    EXPECT_TRUE(io::parse_listen_address(text, address, error)) << error;
+    EXPECT_TRUE(error.empty());
+    return address;
+}
+
+std::string parse_error(const std::string& text) {
+    ListenAddress address;
+    std::string error;
+    EXPECT_FALSE(io::parse_listen_address(text, address, error)) << text;
+    EXPECT_NE(error.find("\"" + text + "\""), std::string::npos) << error;
+    return error;
+}
+
+void close_all(const Listening& listening) {
+    for (const int fd : listening.fds) close(fd);
+}
+
+// A connected client; -1 when the connection was refused.
+int connect_to(const std::string& text) {
+    const ListenAddress address = parsed(text);
+    const int fd = socket(address.storage.ss_family, SOCK_STREAM, 0);
+    if (connect(fd, reinterpret_cast<const sockaddr*>(&address.storage), address.length) == 0) {
+        return fd;
+    }
+    close(fd);
+    return -1;
+}
+
+int option(int fd, int level, int name) {
+    int value = -1;
+    socklen_t length = sizeof value;
+    EXPECT_EQ(getsockopt(fd, level, name, &value, &length), 0);
+    return value;
+}
+
+bool has_ipv6() {
+    const int fd = socket(AF_INET6, SOCK_STREAM, 0);
+    if (fd < 0) return false;
+    sockaddr_in6 address{};
+    address.sin6_family = AF_INET6;
+    address.sin6_addr = in6addr_loopback;
+    const bool is_bound =
+        bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+    close(fd);
+    return is_bound;
+}
+
+class TemporaryDirectory {
+  public:
+    TemporaryDirectory() {
+        char name[] = "/tmp/listener_test.XXXXXX";
+        path_ = mkdtemp(name);
+    }
+    ~TemporaryDirectory() { std::filesystem::remove_all(path_); }
+    std::string operator/(const std::string& name) const { return path_ + "/" + name; }
+
+  private:
+    std::string path_;
+};
+
+TEST(listener, parses_what_it_writes) {
+    for (const std::string text :
+         {"127.0.0.1:7788", "0.0.0.0:80", "[::1]:7788", "[::]:0", "[2001:db8::7]:65535",
+          "255.255.255.255:1", "unix:/run/fanfare.sock", "unix:relative"}) {
+        const ListenAddress address = parsed(text);
+        EXPECT_EQ(io::address_text(address.storage, address.length), text);
+    }
+}
+
+TEST(listener, says_what_is_wrong_with_an_address) {
+    EXPECT_NE(parse_error(":7788").find("127.0.0.1:7788"), std::string::npos);
+    EXPECT_NE(parse_error(":7788").find("0.0.0.0:7788"), std::string::npos);
+    EXPECT_NE(parse_error("localhost:7788").find("names are not looked up"), std::string::npos);
+    for (const char* const text :
+         {"", "7788", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:-1", "127.0.0.1:+1",
+          "127.0.0.1: 1", "127.0.0.1:1x", "127.0.0.1:000080"}) {
+        EXPECT_NE(parse_error(text).find("no port"), std::string::npos) << text;
+    }
+    for (const char* const text : {"::1:7788", "127.0.0:7788", "[::1:7788", "256.0.0.1:1"}) {
+        EXPECT_NE(parse_error(text).find("not an IPv4 address"), std::string::npos) << text;
+    }
+    for (const char* const text : {"[]:1", "[127.0.0.1]:1", "[::g]:1", "[::ffff:127.0.0.1]:1"}) {
+        EXPECT_NE(parse_error(text).find("no IPv6 address"), std::string::npos) << text;
+    }
+    EXPECT_NE(parse_error("unix:").find("names no file"), std::string::npos);
+}
+
+TEST(listener, a_unix_path_has_the_length_that_the_kernel_allows) {
+    const size_t path_bytes_max = sizeof(sockaddr_un::sun_path) - 1;
+    parsed("unix:" + std::string(path_bytes_max, 'x'));
+    EXPECT_NE(parse_error("unix:" + std::string(path_bytes_max + 1, 'x')).find("107 bytes"),
+              std::string::npos);
+}
+
+TEST(listener, knows_what_only_this_machine_can_reach) {
+    for (const char* const text : {"127.0.0.1:1", "127.255.0.9:1", "[::1]:1", "unix:/x"}) {
+        EXPECT_TRUE(io::is_loopback(parsed(text).storage)) << text;
+    }
+    for (const char* const text :
+         {"0.0.0.0:1", "128.0.0.1:1", "126.9.9.9:1", "[::]:1", "[::2]:1"}) {
+        EXPECT_FALSE(io::is_loopback(parsed(text).storage)) << text;
+    }
+}
+
+TEST(listener, port_0_is_chosen_once_for_all_shards) {
+    const Listening listening = io::open_listening(parsed("127.0.0.1:0"), 3);
+    ASSERT_TRUE(listening.error.empty()) << listening.error;
+    EXPECT_EQ(listening.error_number, 0);
+    ASSERT_EQ(listening.fds.size(), 3u);
+    EXPECT_TRUE(listening.is_loopback);
+    EXPECT_NE(listening.bound, "127.0.0.1:0");
+    for (const int fd : listening.fds) {
+        ListenAddress bound;
+        bound.length = sizeof bound.storage;
+        ASSERT_EQ(getsockname(fd, reinterpret_cast<sockaddr*>(&bound.storage), &bound.length), 0);
+        EXPECT_EQ(io::address_text(bound.storage, bound.length), listening.bound);
+        EXPECT_EQ(option(fd, SOL_SOCKET, SO_ACCEPTCONN), 1);
+        EXPECT_NE(fcntl(fd, F_GETFD) & FD_CLOEXEC, 0);
+    }
+    close_all(listening);
+}
+
+TEST(listener, the_kernel_spreads_connections_over_all_shards) {
+    const Listening listening = io::open_listening(parsed("127.0.0.1:0"), 3);
+    ASSERT_TRUE(listening.error.empty()) << listening.error;
+    std::vector<int> clients;
+    std::vector<uint32_t> counts(3, 0);
+    // The kernel hashes the client's port, so 300 connections miss one of three shards practically
+    // never.
+    for (int count = 0; count < 300; ++count) {
+        clients.push_back(connect_to(listening.bound));
+        ASSERT_GE(clients.back(), 0);
+    }
+    for (size_t shard = 0; shard < 3; ++shard) {
+        pollfd ready{listening.fds[shard], POLLIN, 0};
+        while (poll(&ready, 1, 0) == 1) {
+            close(accept(listening.fds[shard], nullptr, nullptr));
+            ++counts[shard];
+        }
+        EXPECT_GT(counts[shard], 0u) << shard;
+    }
+    EXPECT_EQ(counts[0] + counts[1] + counts[2], 300u);
+    for (const int client : clients) close(client);
+    close_all(listening);
+}
+
+TEST(listener, accepted_connections_inherit_their_options) {
+    const Listening listening = io::open_listening(parsed("127.0.0.1:0"), 1);
+    ASSERT_TRUE(listening.error.empty()) << listening.error;
+    const int client = connect_to(listening.bound);
+    const int accepted = accept(listening.fds[0], nullptr, nullptr);
+    EXPECT_EQ(option(accepted, IPPROTO_TCP, TCP_NODELAY), 1);
+    EXPECT_EQ(option(accepted, IPPROTO_TCP, TCP_NOTSENT_LOWAT), 65'536);
+    close(client);
+    close(accepted);
+    close_all(listening);
+}
+
+TEST(listener, two_cannot_share_a_port) {
+    for (const uint32_t shards_count : {1u, 2u}) {
+        const Listening first = io::open_listening(parsed("127.0.0.1:0"), shards_count);
+        ASSERT_TRUE(first.error.empty()) << first.error;
+        const Listening second = io::open_listening(parsed(first.bound), shards_count);
+        EXPECT_TRUE(second.fds.empty());
+        EXPECT_EQ(second.error_number, EADDRINUSE);
+        EXPECT_EQ(second.error, first.bound +
+                                    " is in use by another process (another Fanfare?): stop it, or "
+                                    "choose another port with --listen");
+        // The wildcard address includes the specific one.
+        const std::string port = first.bound.substr(first.bound.rfind(':'));
+        const Listening wildcard = io::open_listening(parsed("0.0.0.0" + port), 1);
+        EXPECT_EQ(wildcard.error_number, EADDRINUSE);
+        close_all(first);
+        const Listening third = io::open_listening(parsed(first.bound), shards_count);
+        EXPECT_TRUE(third.error.empty()) << third.error;
+        close_all(third);
+    }
+}
+
+TEST(listener, a_port_with_connections_in_time_wait_can_be_opened_again) {
+    const Listening first = io::open_listening(parsed("127.0.0.1:0"), 2);
+    ASSERT_TRUE(first.error.empty()) << first.error;
+    const int client = connect_to(first.bound);
+    ASSERT_GE(client, 0);
+    for (const int fd : first.fds) {
+        pollfd ready{fd, POLLIN, 0};
+        // The side that closes first keeps the port in TIME_WAIT.
+        if (poll(&ready, 1, 0) == 1) close(accept(fd, nullptr, nullptr));
+    }
+    close_all(first);
+    close(client);
+    const Listening second = io::open_listening(parsed(first.bound), 2);
+    EXPECT_TRUE(second.error.empty()) << second.error;
+    close_all(second);
+}
+
+TEST(listener, an_address_of_another_machine_is_explained) {
+    const Listening listening = io::open_listening(parsed("192.0.2.1:0"), 1);
+    EXPECT_EQ(listening.error_number, EADDRNOTAVAIL);
+    EXPECT_NE(listening.error.find("no such address"), std::string::npos) << listening.error;
+}
+
+TEST(listener, ipv6_leaves_the_same_port_of_ipv4_alone) {
+    if (!has_ipv6()) GTEST_SKIP() << "this machine has no IPv6";
+    const Listening six = io::open_listening(parsed("[::]:0"), 2);
+    ASSERT_TRUE(six.error.empty()) << six.error;
+    EXPECT_FALSE(six.is_loopback);
+    ASSERT_EQ(six.bound.substr(0, 5), "[::]:");
+    const std::string port = six.bound.substr(5);
+    EXPECT_EQ(connect_to("127.0.0.1:" + port), -1);
+    const Listening four = io::open_listening(parsed("0.0.0.0:" + port), 2);
+    EXPECT_TRUE(four.error.empty()) << four.error;
+    const int client = connect_to("[::1]:" + port);
+    EXPECT_GE(client, 0);
+    close(client);
+    close_all(six);
+    close_all(four);
+}
+
+TEST(listener, unix_shards_share_one_socket) {
+    const TemporaryDirectory directory;
+    const std::string text = "unix:" + (directory / "socket");
+    const Listening listening = io::open_listening(parsed(text), 3);
+    ASSERT_TRUE(listening.error.empty()) << listening.error;
+    ASSERT_EQ(listening.fds.size(), 3u);
+    EXPECT_EQ(listening.bound, text);
+    EXPECT_TRUE(listening.is_loopback);
+    for (const int fd : listening.fds) {
+        const int client = connect_to(text);
+        io::PeerAddress peer{};
+        peer.length = sizeof peer.storage;
+        const int accepted = accept(fd, reinterpret_cast<sockaddr*>(&peer.storage), &peer.length);
+        ASSERT_GE(accepted, 0);
+        EXPECT_EQ(io::peer_text(peer), "unix");
+        close(client);
+        close(accepted);
+    }
+    close_all(listening);
+}
+
+TEST(listener, a_living_unix_socket_is_respected_and_a_dead_one_replaced) {
+    const TemporaryDirectory directory;
+    const std::string text = "unix:" + (directory / "socket");
+    const Listening first = io::open_listening(parsed(text), 1);
+    ASSERT_TRUE(first.error.empty()) << first.error;
+    const Listening second = io::open_listening(parsed(text), 1);
+    EXPECT_EQ(second.error_number, EADDRINUSE);
+    EXPECT_NE(second.error.find(text + " is in use"), std::string::npos) << second.error;
+    const int client = connect_to(text);
+    EXPECT_GE(client, 0);  // the refused attempt did no harm
+    close(client);
+    close_all(first);
+    EXPECT_TRUE(std::filesystem::exists(directory / "socket"));
+    const Listening third = io::open_listening(parsed(text), 1);
+    EXPECT_TRUE(third.error.empty()) << third.error;
+    close_all(third);
+}
+
+TEST(listener, a_file_that_is_no_socket_is_left_alone) {
+    const TemporaryDirectory directory;
+    std::ofstream(directory / "notes") << "precious";
+    const Listening listening = io::open_listening(parsed("unix:" + (directory / "notes")), 1);
+    EXPECT_EQ(listening.error_number, EEXIST);
+    EXPECT_NE(listening.error.find("not a socket"), std::string::npos) << listening.error;
+    EXPECT_EQ(std::filesystem::file_size(directory / "notes"), 8u);
+}
+
+TEST(listener, a_missing_directory_is_explained) {
+    const TemporaryDirectory directory;
+    const Listening listening =
+        io::open_listening(parsed("unix:" + (directory / "no/such/socket")), 1);
+    EXPECT_EQ(listening.error_number, ENOENT);
+    EXPECT_NE(listening.error.find("does not exist"), std::string::npos) << listening.error;
+}
+
+}  // namespace

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Checks the C++ files that changed: their format, and clang-tidy's findings.
+#
+#   tools/check_changed.sh [BASE]
+#
+# Changed means: different from BASE (a commit), or not yet known to git. BASE is the point where
+# this branch left origin/main, or without one the commit before HEAD. clang-tidy reads
+# build/dev/compile_commands.json, so the preset `dev` must have been configured.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+base=${1:-$(git merge-base HEAD origin/main 2>/dev/null || git rev-parse --verify -q HEAD~1 || git rev-parse HEAD)}
+mapfile -t files < <({
+    git diff --name-only --diff-filter=d "$base" -- '*.h' '*.cc'
+    git ls-files --others --exclude-standard -- '*.h' '*.cc'
+} | sort -u)
+if [ ${#files[@]} = 0 ]; then
+    echo "No C++ file differs from $base."
+    exit 0
+fi
+
+echo "Format of ${#files[@]} files"
+clang-format-14 --dry-run -Werror "${files[@]}"
+
+# Headers are checked with the sources that include them (.clang-tidy: HeaderFilterRegex).
+mapfile -t sources < <(printf '%s\n' "${files[@]}" | grep '\.cc$' | while read -r file; do
+    grep -q -F "$PWD/$file\"" build/dev/compile_commands.json && echo "$file"
+done)
+[ ${#sources[@]} = 0 ] && exit 0
+echo "clang-tidy on ${#sources[@]} files"
+# GCC's warning flags that clang does not know are no findings.
+printf '%s\0' "${sources[@]}" | xargs -0 -n 1 -P "$(nproc)" \
+    clang-tidy-14 -p build/dev --quiet --extra-arg=-Wno-unknown-warning-option
