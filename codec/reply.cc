@@ -1,0 +1,170 @@
+#include "codec/reply.h"
+
+#include <charconv>
+#include <cstring>
+
+#include "codec/base64.h"
+#include "io/base/check.h"
+
+namespace codec {
+namespace {
+
+void append_number(std::string& out, uint64_t number) {
+    char digits[20];
+    const std::to_chars_result end = std::to_chars(digits, digits + sizeof digits, number);
+    out.append(digits, end.ptr);
+}
+
+// Ends the opening {"op":"…" of an answer with its id, if the command had one.
+void append_id(std::string& out, std::string_view id) {
+    if (id.empty()) return;
+    out.append(",\"id\":");
+    out.append(id);
+}
+
+void append_answer(std::string& out, std::string_view opening, std::string_view id) {
+    out.append(opening);
+    append_id(out, id);
+    out.push_back('}');
+}
+
+// What RFC 8259 §7 demands to be escaped, and nothing else: everything further would make payloads
+// longer.
+bool wants_escape(char character) {
+    return static_cast<uint8_t>(character) < 0x20 || character == '"' || character == '\\';
+}
+
+// Whether any of eight bytes wants an escape. (A byte below n, and a zero byte, show in the highest
+// bit of their byte when n, or one, is subtracted; borrows only reach further than the first that
+// shows.)
+bool any_wants_escape(const char* bytes) {
+    constexpr uint64_t ones = 0x0101'0101'0101'0101;
+    uint64_t word = 0;
+    std::memcpy(&word, bytes, sizeof word);
+    const uint64_t quotes = word ^ ones * '"';
+    const uint64_t backslashes = word ^ ones * '\\';
+    const uint64_t shown = ((word - ones * 0x20) & ~word) | ((quotes - ones) & ~quotes) |
+                           ((backslashes - ones) & ~backslashes);
+    return (shown & ones << 7) != 0;
+}
+
+// The first place at or after `at` that wants an escape; the size when there is none.
+size_t find_escape(std::string_view text, size_t at) {
+    while (at + 8 <= text.size() && !any_wants_escape(text.data() + at)) at += 8;
+    while (at < text.size() && !wants_escape(text[at])) ++at;
+    return at;
+}
+
+void append_escaped(std::string& out, char character) {
+    constexpr std::string_view hex = "0123456789abcdef";
+    switch (character) {
+        case '"': out.append("\\\""); return;
+        case '\\': out.append("\\\\"); return;
+        case '\b': out.append("\\b"); return;
+        case '\f': out.append("\\f"); return;
+        case '\n': out.append("\\n"); return;
+        case '\r': out.append("\\r"); return;
+        case '\t': out.append("\\t"); return;
+        default: break;
+    }
+    const uint8_t byte = static_cast<uint8_t>(character);
+    out.append("\\u00");
+    out.push_back(hex[byte >> 4]);
+    out.push_back(hex[byte & 15]);
+}
+
+}  // namespace
+
+void append_json_string(std::string& out, std::string_view text) {
+    out.push_back('"');
+    size_t clean_begin = 0;
+    while (true) {
+        const size_t escape = find_escape(text, clean_begin);
+        out.append(text.substr(clean_begin, escape - clean_begin));
+        if (escape == text.size()) break;
+        append_escaped(out, text[escape]);
+        clean_begin = escape + 1;
+    }
+    out.push_back('"');
+}
+
+void append_welcome(std::string& out, const Welcome& welcome) {
+    out.append("{\"op\":\"welcome\",\"client\":");
+    append_json_string(out, welcome.client);
+    out.append(",\"epoch\":");
+    append_json_string(out, welcome.epoch);
+    out.append(",\"heartbeat_ms\":");
+    append_number(out, welcome.heartbeat_ms);
+    out.append(",\"timeout_ms\":");
+    append_number(out, welcome.timeout_ms);
+    out.append(",\"max_message_bytes\":");
+    append_number(out, welcome.message_bytes_max);
+    out.append(",\"max_subscriptions\":");
+    append_number(out, welcome.subscriptions_max);
+    out.push_back('}');
+}
+
+void append_subscribed(std::string& out, std::string_view id) {
+    append_answer(out, "{\"op\":\"subscribed\"", id);
+}
+
+void append_unsubscribed(std::string& out, std::string_view id) {
+    append_answer(out, "{\"op\":\"unsubscribed\"", id);
+}
+
+void append_published(std::string& out, std::string_view id) {
+    append_answer(out, "{\"op\":\"published\"", id);
+}
+
+void append_pong(std::string& out, std::string_view id) {
+    append_answer(out, "{\"op\":\"pong\"", id);
+}
+
+void append_heartbeat(std::string& out) {
+    out.append("{\"op\":\"heartbeat\"}");
+}
+
+void append_message(std::string& out, std::string_view topic, const Payload& payload) {
+    out.append("{\"op\":\"message\",\"topic\":");
+    append_json_string(out, topic);
+    switch (payload.kind) {
+        case PayloadKind::json:
+            out.append(",\"data\":");
+            out.append(payload.bytes);
+            break;
+        case PayloadKind::text:
+            out.append(",\"text\":");
+            append_json_string(out, payload.bytes);
+            break;
+        case PayloadKind::binary:
+            out.append(",\"base64\":\"");
+            append_base64(out, payload.bytes);
+            out.push_back('"');
+            break;
+    }
+    out.push_back('}');
+}
+
+void append_error(std::string& out, std::string_view id, ErrorCode code, std::string_view reason) {
+    CHECK(code != ErrorCode::none);
+    out.append("{\"op\":\"error\"");
+    append_id(out, id);
+    out.append(",\"code\":\"");
+    out.append(name_of(code));
+    out.append("\",\"reason\":");
+    append_json_string(out, reason);
+    out.push_back('}');
+}
+
+void append_goodbye(std::string& out, std::string_view code, std::string_view reason,
+                    uint64_t retry_ms) {
+    out.append("{\"op\":\"goodbye\",\"code\":");
+    append_json_string(out, code);
+    out.append(",\"reason\":");
+    append_json_string(out, reason);
+    out.append(",\"retry_ms\":");
+    append_number(out, retry_ms);
+    out.push_back('}');
+}
+
+}  // namespace codec

@@ -1,0 +1,64 @@
+// Whatever text comes: no view of a command leads astray, what is handed out as data is JSON by
+// itself, and what is answered from a command's id and reason is JSON too.
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "codec/command.h"
+#include "codec/reply.h"
+#include "codec/utf8.h"
+#include "io/base/check.h"
+#include "tests/codec/wire.h"
+
+namespace {
+
+bool is_text(std::string_view text) {
+    return codec::is_utf8({reinterpret_cast<const uint8_t*>(text.data()), text.size()});
+}
+
+void check_json(codec::CommandParser& parser, std::string_view text) {
+    const codec::testing::Padded padded(text);
+    CHECK(parser.validate_json(padded.view()));
+}
+
+void check_command(const codec::Command& command, codec::CommandParser& second_parser) {
+    CHECK(command.id.size() <= codec::command_id_bytes_max + 2);
+    CHECK(is_text(command.reason) && is_text(command.topic) && is_text(command.key));
+    for (const std::string_view filter : command.filters) CHECK(is_text(filter));
+    std::string answer;
+    if (command.error != codec::ErrorCode::none) {
+        codec::append_error(answer, command.id, command.error, command.reason);
+        check_json(second_parser, answer);
+        return;
+    }
+    CHECK(command.op != codec::CommandOp::none);
+    if (command.op != codec::CommandOp::publish) return;
+    codec::append_message(answer, command.topic, command.payload);
+    // One level more than the frame may have had is too deep for our own parser, but for no other.
+    if (command.payload.kind == codec::PayloadKind::json) {
+        check_json(second_parser, command.payload.bytes);
+    } else {
+        check_json(second_parser, answer);
+    }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+    // They keep only memory from input to input.
+    static codec::CommandParser parser(1);
+    static codec::CommandParser second_parser(2);
+    const codec::testing::Padded padded({reinterpret_cast<const char*>(data), size});
+    const codec::CommandParser::Result result = parser.parse(padded.view());
+    CHECK((result.error == codec::ErrorCode::none) == result.reason.empty());
+    CHECK(result.error == codec::ErrorCode::none ? result.commands_count > 0
+                                                 : result.commands_count == 0);
+    CHECK(result.commands_count <= codec::commands_per_frame_max);
+    for (uint32_t index = 0; index < result.commands_count; ++index) {
+        check_command(parser.command(index), second_parser);
+    }
+    CHECK(result.error == codec::ErrorCode::invalid_json ||
+          second_parser.validate_json(padded.view()));
+    return 0;
+}

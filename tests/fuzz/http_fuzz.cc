@@ -1,0 +1,75 @@
+// A head gives the same answer whole and byte by byte, its views lie inside it, and what the
+// upgrade makes of it is an answer.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "codec/http.h"
+#include "codec/upgrade.h"
+#include "io/base/check.h"
+#include "tests/codec/wire.h"
+
+namespace {
+
+using codec::HttpParse;
+
+constexpr codec::HttpLimits limits = {.head_bytes_max = 2048, .target_bytes_max = 256};
+
+void check_inside(std::string_view part, std::string_view whole) {
+    // "/" stands for the missing path of an absolute-form target, and is no part of the head.
+    if (part.empty() || part == "/") return;
+    CHECK(part.data() >= whole.data() && part.data() + part.size() <= whole.data() + whole.size());
+}
+
+void check_request(const codec::HttpRequest& request, std::string_view head) {
+    CHECK(codec::is_http_token(request.method));
+    for (const std::string_view part :
+         {request.method, request.target, request.path, request.query, request.host}) {
+        check_inside(part, head);
+    }
+    for (uint32_t index = 0; index < request.fields_count; ++index) {
+        check_inside(request.fields[index].name, head);
+        check_inside(request.fields[index].value, head);
+        CHECK(request.fields[index].value.find_first_of("\r\n") == std::string_view::npos);
+    }
+    std::string decoded;
+    static_cast<void>(codec::percent_decode(request.path, decoded));
+    const std::string allowed[] = {"https://app.example.com"};
+    for (const bool loopback_only : {false, true}) {
+        const codec::Refusal refusal = codec::check_access(
+            request, {.loopback_only = loopback_only, .allowed_origins = allowed});
+        CHECK((refusal.status == 0) == refusal.reason.empty());
+    }
+    const std::string_view known[] = {"fanfare.v1"};
+    for (const bool any_subprotocol : {false, true}) {
+        const codec::Upgrade upgrade = codec::decide_upgrade(
+            request, {.subprotocols = known, .any_subprotocol = any_subprotocol});
+        if (upgrade.refusal.status != 0) continue;
+        std::string response;
+        codec::append_upgrade_response(response, upgrade, "");
+        // Nothing that the peer sent can end the head early.
+        CHECK(response.find("\r\n\r\n") == response.size() - 4);
+    }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+    codec::testing::Padded padded({reinterpret_cast<const char*>(data), size});
+    const auto request = std::make_unique<codec::HttpRequest>();
+    codec::HttpHeadParser slow_parser;
+    HttpParse slow = {.kind = HttpParse::Kind::need_more};
+    for (size_t count = 0; count <= size && slow.kind == HttpParse::Kind::need_more; ++count) {
+        slow = slow_parser.parse(padded.span().first(count), limits, *request);
+    }
+    codec::HttpHeadParser parser;
+    const HttpParse parse = parser.parse(padded.span(), limits, *request);
+    CHECK(parse.kind == slow.kind && parse.status == slow.status);
+    CHECK(parse.head_bytes == slow.head_bytes && std::string_view(parse.reason) == slow.reason);
+    if (parse.kind == HttpParse::Kind::request) {
+        check_request(*request, padded.view().substr(0, parse.head_bytes));
+    }
+    return 0;
+}
