@@ -1,0 +1,86 @@
+// Chunks: where encoded bytes live, once per core, however many subscribers get them.
+//
+// A shard appends everything that it sends (frames of messages, replies, HTTP responses) to its
+// open chunk. What stands in a queue is a Range: a piece of a chunk. Two frames that were appended
+// one after the other are one range for a subscriber of both, and so one buffer of one send.
+//
+// Owner: a shard holds one ChunkPool; ranges are held by outbound queues. Thread: its shard's; the
+// reference counts are plain integers.
+// Invariants:
+//  1. A frame never spans two chunks. One that is larger than chunk_bytes gets a chunk of its own.
+//  2. Bytes once appended never change, and stay while a range refers to the chunk.
+//  3. References count ranges, not bytes: extending a range costs nothing. The open chunk has one
+//     more.
+//  4. Frames of one stream lie one behind the other: compressed frames have a chunk of their own,
+//     so that who gets only these, or only the others, has few ranges.
+//  5. When the pool is destroyed no chunk but the open one is alive.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <span>
+
+#include "io/base/check.h"
+
+namespace broker {
+
+inline constexpr uint32_t chunk_bytes = 64 * 1024;
+
+struct Chunk {
+    uint32_t references;
+    uint32_t used_bytes;
+    uint32_t capacity_bytes;
+    Chunk* next_free;
+
+    uint8_t* bytes() { return reinterpret_cast<uint8_t*>(this + 1); }
+};
+
+struct Range {
+    Chunk* chunk = nullptr;
+    uint32_t begin = 0;
+    uint32_t end = 0;
+
+    uint32_t size() const { return end - begin; }
+    uint8_t* data() const { return chunk->bytes() + begin; }
+};
+static_assert(sizeof(Range) == 16);
+
+enum class ChunkStream : uint8_t { plain, compressed };
+
+class ChunkPool {
+  public:
+    ChunkPool() = default;
+    ~ChunkPool();
+    ChunkPool(const ChunkPool&) = delete;
+    ChunkPool& operator=(const ChunkPool&) = delete;
+
+    // Copies head and tail together into the open chunk. The range comes with one reference, which
+    // the caller gives back with release() when it has handed the range to all queues.
+    [[nodiscard]] Range append(std::span<const uint8_t> head, std::span<const uint8_t> tail,
+                               ChunkStream stream = ChunkStream::plain);
+
+    static void retain(const Range& range) { ++range.chunk->references; }
+    void release(const Range& range) {
+        DCHECK(range.chunk->references > 0);
+        if (--range.chunk->references == 0) recycle(range.chunk);
+    }
+
+    // Memory of all chunks that are alive, the spare ones included.
+    uint64_t held_bytes() const { return held_bytes_; }
+    uint32_t alive_count() const { return alive_count_; }
+
+  private:
+    static constexpr uint32_t spare_count_max = 16;
+
+    Chunk* allocate(uint32_t capacity_bytes);
+    void recycle(Chunk* chunk);
+    void free_chunk(Chunk* chunk);
+
+    Chunk* open_[2] = {};     // by stream
+    Chunk* spare_ = nullptr;  // chunks of the standard size that wait for use
+    uint32_t spare_count_ = 0;
+    uint32_t alive_count_ = 0;  // with a reference; the open one included
+    uint64_t held_bytes_ = 0;
+};
+
+}  // namespace broker

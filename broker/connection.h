@@ -1,0 +1,121 @@
+// Connection: everything a shard keeps of one client, as one explicit state machine.
+//
+// Owner: the shard's slab. Thread: its shard's. Connections never migrate.
+//
+//   state      what it is                              received bytes   send done          timer
+//   http       answering HTTP requests                 HttpSurface      flush              408, or
+//   cut when idle open       an upgraded WebSocket                   Session          flush, resume
+//   ping, or evict closing    the last bytes are on their way         discarded        lingering if
+//   all   joining lingering  writing is shut down; waits for FIN     discarded        – joining
+//   joining    shut down both ways; waits for what     discarded        close if all home  –
+//              is in flight
+//   closed     close is requested                      CHECK            CHECK              –
+//
+// The end of the peer's stream, or an error, leads from http and open to closing (when answers are
+// still queued) or joining, from closing and lingering to joining. The transitions stand in
+// Lifecycle.
+//
+// Invariants:
+//  1. recv_armed is true exactly while a receive is armed; queue.is_in_flight() exactly while a
+//     send is.
+//  2. `http` exists exactly in state http; `stash` exactly while reading is paused.
+//  3. A connection has subscriptions in the router only in state open.
+//  4. The slot is released by the event of close, which is the last one.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "broker/close_codes.h"
+#include "broker/compression.h"
+#include "broker/outbound_queue.h"
+#include "codec/frame_decoder.h"
+#include "codec/http.h"
+#include "io/base/slab.h"
+#include "io/reactor.h"
+
+namespace broker {
+
+enum class ConnectionState : uint8_t { http, open, closing, lingering, joining, closed };
+
+// Why nothing is read from a connection for a while.
+enum class Pause : uint8_t {
+    none,
+    lanes,    // no room towards another shard; tried again every turn
+    backlog,  // the client does not read what was sent to it; a completed send resumes
+    join,     // a command must wait until a subscription is joined
+    answer,   // an HTTP request waits for its answer, and enough of the next ones is here already
+};
+
+// An HTTP connection's requests, as far as they have arrived.
+struct HttpProgress {
+    std::vector<uint8_t> bytes;  // followed by the readable padding
+    size_t used_bytes = 0;       // of bytes, without the padding
+    size_t wanted_bytes = 0;     // of head and body, once the head is known and the body incomplete
+    codec::HttpHeadParser parser;
+    bool awaits_answer = false;  // a publish was forwarded; its answer completes the response
+    bool keep_alive = true;      // of the request that is being answered
+    bool is_head = false;        // the same: its answer has no body
+    bool continue_sent = false;
+};
+
+// What was received but could not be handled yet.
+struct Stash {
+    std::vector<uint8_t>
+        frame;               // a message whose commands were executed up to next_command; padded
+    size_t frame_bytes = 0;  // 0: none
+    uint32_t next_command = 0;
+    std::vector<uint8_t> input;  // what followed; padded
+    size_t input_begin = 0;
+    size_t input_end = 0;
+};
+
+struct Connection {
+    Connection(io::Socket accepted, uint16_t accepting_listener, uint64_t now_ns)
+        : socket(accepted), listener(accepting_listener), last_life_ns(now_ns) {}
+
+    // Constant after construction.
+    const io::Socket socket;
+    const uint16_t listener;
+
+    ConnectionState state = ConnectionState::http;
+    Pause pause = Pause::none;
+    bool recv_armed = false;
+    bool recv_stopping = false;  // recv_stop was called; the receive's last event is still to come
+    bool recv_starved = false;   // waits for a buffer in the shard's list
+    bool is_dirty = false;       // stands in the outbox's list
+    bool is_doomed = false;      // passed the hard limit; is closed at the end of the turn
+    bool is_over_limit = false;  // accepted only to be told 503
+    bool is_browser = false;     // sent an Origin
+    bool is_echo = false;        // upgraded at /echo: messages go back as they came
+    bool peer_ended = false;     // the peer's end of stream has arrived
+    bool was_upgraded = false;
+    bool close_frame_owed = false;    // the Close frame follows when nothing is in flight any more
+    uint8_t deflate_window_bits = 0;  // of what we send; 0: compression was not negotiated
+    uint16_t close_code = 0;          // sent or received; 0: none
+    uint32_t joins_pending = 0;       // subscribe commands that wait for acknowledgements
+    uint32_t joining_filters = 0;     // and how many filters they name
+    uint32_t reassembly_bytes = 0;    // of the decoder, as they stand in the gauge
+    uint32_t discarded_bytes = 0;     // received in closing and lingering
+
+    uint64_t last_life_ns;       // of the last received byte, or send that had waited for the peer
+    uint64_t send_began_ns = 0;  // of the send in flight, or the last one
+    uint64_t ping_sent_ns = 0;   // of the ping that is not answered yet; 0: none
+
+    OutboundQueue queue;
+    codec::FrameDecoder decoder{codec::Role::server};
+    std::string_view close_reason;  // static text
+    std::unique_ptr<HttpProgress> http = std::make_unique<HttpProgress>();
+    std::unique_ptr<Stash> stash;
+    std::unique_ptr<DeflateContext> deflate;  // null unless a context was granted
+
+    bool wants_bytes() const {
+        return state != ConnectionState::joining && state != ConnectionState::closed &&
+               !peer_ended && pause == Pause::none;
+    }
+};
+static_assert(sizeof(Connection) <= 320);
+
+}  // namespace broker

@@ -1,0 +1,59 @@
+// Fanout: the way of a published message, from the shard that received it through the owner of its
+// partition to the queues of its subscribers on every shard.
+//
+// Owner: a shard. Thread: its shard's.
+// Invariants:
+//  1. All messages of a topic pass through one shard, the owner of its partition, which sequences
+//     them: so all subscribers see them in one order (P2).
+//  2. Messages of one connection to one topic take one way, in order.
+//  3. A message is encoded once per shard, and only where somebody wants it.
+//  4. Nothing is taken over unless there is room for all that follows from it; otherwise the caller
+//     keeps it and tries again.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "broker/courier.h"
+#include "broker/metrics.h"
+#include "broker/outbox.h"
+#include "broker/partitions.h"
+#include "topics/router.h"
+
+namespace broker {
+
+class Fanout {
+  public:
+    Fanout(Courier& courier, const Partitions& partitions, topics::Router& router,
+           topics::Router& interest, Outbox& outbox, base::Slab<Connection>& connections,
+           ShardMetrics& metrics);
+
+    enum class Published : uint8_t {
+        sequenced,  // queued to every subscriber's shard; the caller answers the client
+        forwarded,  // on its way to the owner, whose answer comes through the lane
+        blocked,    // no room; nothing happened
+    };
+    // A publish by a client of this shard. The topic has been checked.
+    [[nodiscard]] Published publish(const Publication& publication);
+
+    // As the owner: gives the message its place in the order. There must be room for the results.
+    void sequence(const Publication& publication);
+    // Queues a sequenced message to the subscribers on this shard.
+    void deliver(const Publication& publication);
+
+  private:
+    Courier& courier_;
+    const Partitions& partitions_;
+    topics::Router& router_;
+    topics::Router& interest_;
+    Outbox& outbox_;
+    base::Slab<Connection>& connections_;
+    ShardMetrics& metrics_;
+    // Scratch, kept for its memory.
+    std::vector<topics::SubscriberId> matched_;
+    std::vector<topics::SubscriberId> interested_;
+    std::string json_;
+};
+
+}  // namespace broker

@@ -1,0 +1,103 @@
+// HttpSurface: what is answered over HTTP: the upgrade at /ws, publishing at POST /topics/<topic>,
+// and the admin surface (/metrics, /healthz, /readyz) where the listener offers it.
+//
+// Owner: a shard has one for all its connections; a connection's own progress stands in
+// HttpProgress. Thread: its shard's.
+// Invariants:
+//  1. Requests of a connection are answered in order, one at a time; further ones wait in its
+//     buffer, which is bounded: beyond it nothing is read.
+//  2. Every refusal has its status and a body that says why; a refusal that leaves the stream's
+//     state unclear closes.
+//  3. Bytes behind an upgrade request are the first bytes of the WebSocket.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "broker/connection.h"
+#include "broker/fanout.h"
+#include "broker/lifecycle.h"
+#include "broker/listeners.h"
+#include "broker/metrics.h"
+#include "broker/outbox.h"
+#include "broker/session.h"
+#include "broker/settings.h"
+#include "codec/http.h"
+#include "codec/upgrade.h"
+#include "io/base/prng.h"
+
+namespace broker {
+
+class HttpSurface {
+  public:
+    struct Parts {
+        io::Reactor& reactor;
+        base::Slab<Connection>& connections;
+        io::TimerWheel& timers;
+        Outbox& outbox;
+        Lifecycle& lifecycle;
+        Fanout& fanout;
+        Compression& compression;
+        Session& session;
+        codec::CommandParser& parser;
+        base::Prng& prng;
+        MetricsRegistry& registry;
+        const Settings& settings;
+        const std::vector<ListenerRole>& listeners;
+        std::string_view epoch;
+    };
+    HttpSurface(const Parts& parts, io::ShardId shard);
+
+    void receive(base::Slot slot, std::span<const uint8_t> bytes);
+    // The owner's answer to a POST that was forwarded.
+    void published(base::Slot slot);
+    // After a completed send: resumes if unread answers were the reason for a pause.
+    void sent(base::Slot slot);
+    // Tries those again that wait for room in the lanes.
+    void resume_paused();
+    bool has_paused() const { return !paused_.is_empty(); }
+    void timed_out(base::Slot slot);
+    // From now on upgrades and publishes are refused, and every response closes.
+    void drain();
+
+  private:
+    static constexpr size_t buffered_requests_bytes_max = 64 * 1024;
+    static constexpr uint32_t resumes_per_turn_max = 64;
+
+    void pump(base::Slot slot);
+    // False: the request cannot go on now (it is not complete, or waits).
+    bool serve_next(base::Slot slot, Connection& connection);
+    void serve(base::Slot slot, Connection& connection, const codec::HttpRequest& request,
+               std::string_view body, size_t request_bytes);
+    void upgrade(base::Slot slot, Connection& connection, const codec::HttpRequest& request,
+                 size_t request_bytes);
+    bool publish(base::Slot slot, Connection& connection, const codec::HttpRequest& request,
+                 std::string_view body);
+    bool classify(const codec::HttpRequest& request, std::string_view body, codec::Payload& payload,
+                  const char*& refusal);
+    bool serve_admin(base::Slot slot, Connection& connection, const codec::HttpRequest& request);
+
+    void respond(base::Slot slot, Connection& connection, const codec::HttpResponse& response);
+    void refuse(base::Slot slot, Connection& connection, uint16_t status, std::string_view reason,
+                std::string_view extra_fields = {});
+    void send_welcome(base::Slot slot);
+    void pause(base::Slot slot, Connection& connection, Pause reason);
+    void resume(base::Slot slot, Connection& connection);
+    void consume(HttpProgress& progress, size_t bytes);
+    void arm_timer(base::Slot slot, const Connection& connection);
+
+    Parts parts_;
+    const io::ShardId shard_;
+    ShardMetrics& metrics_;
+    SlotFifo paused_;
+    bool is_draining_ = false;
+    codec::HttpRequest request_;  // scratch: it is large
+    std::string text_;            // scratch
+    std::string body_;            // scratch
+    std::string topic_;           // scratch
+};
+
+}  // namespace broker

@@ -1,0 +1,91 @@
+// Joins: subscriptions on their way into the router, by the join rule.
+//
+// A filter that can match topics of other shards must be known to their owners before it may count
+// as subscribed:
+// interest is told to every owner that can match, each acknowledges, and with the last
+// acknowledgement all filters of the command enter the local router and the client is told, in the
+// same turn. From then on whatever an owner sequences reaches the subscriber.
+//
+// Owner: a shard. Thread: its shard's.
+// Invariants:
+//  1. The owners know a filter (or are about to: lanes keep order) exactly while the local router
+//     has it or a join waits with it.
+//  2. A join ends in one completion, whether its connection still lives or not.
+//  3. An acknowledgement of an earlier life of a filter is recognised by its token and ignored.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "broker/courier.h"
+#include "broker/partitions.h"
+#include "io/base/slab.h"
+#include "topics/router.h"
+
+namespace broker {
+
+// A subscribe command whose filters have all been joined.
+struct Joined {
+    base::Slot slot;
+    std::string id;  // raw JSON token of the command's id
+    std::vector<std::string> filters;
+};
+
+class Joins {
+  public:
+    Joins(Courier& courier, const Partitions& partitions, topics::Router& router);
+    ~Joins();
+
+    // Starts a join. True: there was nothing to wait for, the filters are in the router now.
+    [[nodiscard]] bool subscribe(base::Slot slot, std::string_view id,
+                                 std::span<const std::string_view> filters);
+    // An owner's acknowledgement. Appends the joins that became complete by it to `completed`; the
+    // caller puts the filters of those whose connection lives into the router and then calls
+    // finish() for each.
+    void acknowledged(uint32_t token, std::vector<Joined>& completed);
+    void finish(const Joined& joined);
+
+    // After the router lost its last subscriber of a filter.
+    void filter_gone(std::string_view filter);
+    // The broker stops: nobody is told any more.
+    void stop() { is_stopping_ = true; }
+
+    uint32_t waiting_count() const { return joins_.size(); }
+
+  private:
+    struct Waiting {
+        Joined joined;
+        uint32_t filters_left;  // not yet acknowledged by all their owners
+    };
+    // A filter that at least one join waits with.
+    struct Pending {
+        uint32_t token;
+        uint32_t acks_left;
+        uint32_t joins_count;
+        std::vector<base::Slot> joins;  // those that wait for acks_left to become 0
+    };
+
+    // The shards that own topics which the filter can match, this one left out.
+    template <class Visitor>
+    void for_each_owner(std::string_view filter, Visitor visit) const;
+    bool has_remote_owner(std::string_view filter) const;
+    bool is_established(const std::string& filter) const;
+    Pending& pend(const std::string& filter);
+    void forget(std::string_view filter);
+
+    Courier& courier_;
+    const Partitions& partitions_;
+    topics::Router& router_;
+    base::Slab<Waiting> joins_{UINT32_MAX - 1};
+    // Never iterated: the order of a hash table must not show in what the broker does.
+    std::unordered_map<std::string, Pending> pending_;
+    std::unordered_map<uint32_t, std::string> filter_of_token_;
+    uint32_t next_token_ = 1;
+    bool is_stopping_ = false;
+};
+
+}  // namespace broker

@@ -1,0 +1,261 @@
+// The one binary: fanfare serve | sub | pub | config | version. Reads like a table of contents.
+
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include "broker/config.h"
+#include "broker/serve.h"
+#include "broker/settings.h"
+#include "broker/units.h"
+#include "tools/exit_code.h"
+#include "tools/pub.h"
+#include "tools/sub.h"
+
+extern char** environ;
+
+namespace {
+
+constexpr const char* version = FANFARE_VERSION;
+
+std::vector<std::string> fanfare_environment() {
+    std::vector<std::string> found;
+    for (char** variable = environ; *variable != nullptr; ++variable) {
+        if (std::string_view(*variable).starts_with("FANFARE_")) found.emplace_back(*variable);
+    }
+    return found;
+}
+
+std::string variable_or(const char* name, const std::string& otherwise) {
+    const char* value = std::getenv(name);
+    return value == nullptr || *value == '\0' ? otherwise : value;
+}
+
+const char* type_name_of(broker::SettingKind kind) {
+    switch (kind) {
+        case broker::SettingKind::flag: return "";
+        case broker::SettingKind::on_off: return "on|off";
+        case broker::SettingKind::text:
+        case broker::SettingKind::list: return "TEXT";
+        case broker::SettingKind::number: return "N";
+        case broker::SettingKind::workers: return "auto|N";
+        case broker::SettingKind::size: return "SIZE";
+        case broker::SettingKind::duration: return "DURATION";
+        case broker::SettingKind::log_level: return "LEVEL";
+    }
+    return "";
+}
+
+// Adds a flag for every setting; what the user gave is collected in `sources`.
+void add_settings(CLI::App& command, broker::ConfigSources& sources) {
+    command
+        .add_option("--config", sources.file,
+                    "A TOML file of settings, keys with underscores. Also FANFARE_CONFIG.")
+        ->type_name("FILE");
+    const broker::Settings defaults;
+    for (const broker::Setting& setting : broker::settings_table()) {
+        const std::string flag = "--" + std::string(setting.name);
+        const std::string otherwise = broker::setting_text(setting, defaults);
+        const std::string help = std::string(setting.help) +
+                                 " Default: " + (otherwise.empty() ? "none" : otherwise) + ". [" +
+                                 broker::environment_name(setting) + "]";
+        const auto collect = [&sources, &setting](const std::vector<std::string>& values) {
+            sources.flags.emplace_back(&setting, values);
+        };
+        if (setting.kind == broker::SettingKind::flag) {
+            command.add_flag_callback(
+                flag, [collect] { collect({"true"}); }, help);
+        } else {
+            CLI::Option* option =
+                command.add_option_function<std::vector<std::string>>(flag, collect, help);
+            option->type_name(type_name_of(setting.kind));
+            if (setting.kind == broker::SettingKind::list) {
+                option->allow_extra_args(false);
+            } else {
+                option->expected(1);
+            }
+        }
+    }
+}
+
+// Answers 0, or 1 after the reason has been printed.
+int load(broker::ConfigSources& sources, broker::Settings& settings) {
+    sources.environment = fanfare_environment();
+    if (sources.file.empty()) sources.file = variable_or("FANFARE_CONFIG", "");
+    const std::string error = broker::load_settings(sources, settings);
+    if (error.empty()) return 0;
+    std::fprintf(stderr, "fanfare: %s\n", error.c_str());
+    return 1;
+}
+
+void print_settings(const broker::Settings& settings) {
+    for (const broker::Setting& setting : broker::settings_table()) {
+        const std::string text = broker::setting_text(setting, settings);
+        std::printf("# %s\n", std::string(setting.help).c_str());
+        if (setting.kind == broker::SettingKind::list) {
+            std::printf("%s = [", broker::toml_name(setting).c_str());
+            const auto& values =
+                settings.*std::get<std::vector<std::string> broker::Settings::*>(setting.member);
+            for (size_t index = 0; index < values.size(); ++index) {
+                std::printf("%s\"%s\"", index == 0 ? "" : ", ", values[index].c_str());
+            }
+            std::printf("]\n");
+        } else if (setting.kind == broker::SettingKind::flag ||
+                   setting.kind == broker::SettingKind::number) {
+            std::printf("%s = %s\n", broker::toml_name(setting).c_str(), text.c_str());
+        } else {
+            std::printf("%s = \"%s\"\n", broker::toml_name(setting).c_str(), text.c_str());
+        }
+    }
+}
+
+CLI::Option* add_duration(CLI::App& command, const std::string& flag, uint64_t& ns,
+                          const std::string& help) {
+    return command
+        .add_option_function<std::string>(
+            flag,
+            [&ns, flag](const std::string& text) {
+                const std::optional<uint64_t> parsed = broker::parse_duration_ns(text);
+                if (!parsed) {
+                    throw CLI::ValidationError(
+                        flag,
+                        "'" + text + "' is not a duration with its unit, such as 5s or 250ms");
+                }
+                ns = *parsed;
+            },
+            help)
+        ->type_name("DURATION");
+}
+
+void add_sub(CLI::App& command, tools::SubOptions& options) {
+    command
+        .add_option(
+            "FILTER", options.filters,
+            "Topics or filters to subscribe to; + stands for one level, # for all the rest.")
+        ->required();
+    command.add_option("--url", options.url,
+                       "The broker: ws://host:port/path or unix:/path. Default: "
+                       "ws://127.0.0.1:7788/ws. [FANFARE_URL]");
+    command.add_option("--count", options.count,
+                       "End with 0 after this many messages; 0 means no end.");
+    add_duration(command, "--timeout", options.timeout_ns,
+                 "End after this time: with 0, or with 3 if --count was not reached.");
+    command.add_flag_callback(
+        "--no-reconnect", [&options] { options.reconnect = false; },
+        "End with 2 when the connection is lost, instead of connecting again.");
+    command
+        .add_option_function<std::string>(
+            "--format",
+            [&options](const std::string& text) {
+                if (text == "automatic") {
+                    options.format = tools::SubFormat::automatic;
+                } else if (text == "readable") {
+                    options.format = tools::SubFormat::readable;
+                } else if (text == "json") {
+                    options.format = tools::SubFormat::json;
+                } else {
+                    throw CLI::ValidationError("--format",
+                                               "'" + text + "' is not automatic, readable or json");
+                }
+            },
+            "Lines for people, or one JSON object per line. Default: automatic, which is readable "
+            "on a terminal "
+            "and JSON in a pipe.")
+        ->type_name("automatic|readable|json");
+    command.footer(std::string(tools::exit_codes_help));
+}
+
+void add_pub(CLI::App& command, tools::PubOptions& options) {
+    command.add_option("TOPIC", options.topic, "The topic to publish to.")->required();
+    command.add_option(
+        "DATA", options.data,
+        "What to publish; - or nothing publishes each line of the standard input. After a "
+        "reconnect a "
+        "line that was not yet confirmed is sent again, so it may be published twice.");
+    command.add_option("--url", options.url,
+                       "The broker: ws://host:port/path or unix:/path. Default: "
+                       "ws://127.0.0.1:7788/ws. [FANFARE_URL]");
+    CLI::Option_group* kind = command.add_option_group("kind");
+    kind->add_flag_callback(
+        "--json", [&options] { options.kind = tools::PubKind::json; },
+        "Each message is JSON; what is not is an error. By default JSON is published as JSON, all "
+        "else as text.");
+    kind->add_flag_callback(
+        "--text", [&options] { options.kind = tools::PubKind::text; },
+        "Each message is text, even if it looks like JSON.");
+    kind->add_flag_callback(
+        "--binary", [&options] { options.kind = tools::PubKind::binary; },
+        "DATA, or the whole input, is one binary message.");
+    kind->require_option(0, 1);
+    add_duration(command, "--give-up-after", options.give_up_after_ns,
+                 "End with 2 after trying to reconnect for this long.");
+    command.footer(std::string(tools::exit_codes_help));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    CLI::App app{"Fanfare, a pub/sub message broker that clients reach over WebSocket."};
+    app.name("fanfare");
+    app.set_version_flag("--version", std::string("fanfare ") + version);
+    app.require_subcommand(1);
+    app.failure_message([](const CLI::App*, const CLI::Error& error) {
+        return "fanfare: " + std::string(error.what()) +
+               "\nRun with --help for more information.\n";
+    });
+
+    broker::ConfigSources sources;
+    CLI::App* serve = app.add_subcommand("serve", "Run the broker.");
+    add_settings(*serve, sources);
+    CLI::App* config = app.add_subcommand("config", "Check or print the configuration.");
+    config->require_subcommand(1);
+    CLI::App* config_check = config->add_subcommand(
+        "check", "Say whether the configuration is valid, and exit with 0 or 1.");
+    add_settings(*config_check, sources);
+    CLI::App* config_print =
+        config->add_subcommand("print", "Print all settings in force as a TOML file.");
+    add_settings(*config_print, sources);
+
+    tools::SubOptions sub_options;
+    sub_options.url = variable_or("FANFARE_URL", sub_options.url);
+    sub_options.no_color = !variable_or("NO_COLOR", "").empty();
+    CLI::App* sub = app.add_subcommand("sub", "Subscribe and print what arrives.");
+    add_sub(*sub, sub_options);
+    tools::PubOptions pub_options;
+    pub_options.url = variable_or("FANFARE_URL", pub_options.url);
+    CLI::App* pub =
+        app.add_subcommand("pub", "Publish a message, or each line of the standard input.");
+    add_pub(*pub, pub_options);
+    CLI::App* version_command = app.add_subcommand("version", "Print the version.");
+
+    if (argc < 2) {
+        std::fputs(app.help().c_str(), stdout);
+        return tools::exit_usage;
+    }
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        return app.exit(error) == 0 ? 0 : tools::exit_usage;
+    }
+
+    if (version_command->parsed()) {
+        std::printf("fanfare %s\n", version);
+        return 0;
+    }
+    // That nobody reads the output any more, as after `| head -1`, is told to the tools by EPIPE;
+    // they end in good order.
+    std::signal(SIGPIPE, SIG_IGN);
+    if (sub->parsed()) return tools::run_sub(sub_options);
+    if (pub->parsed()) return tools::run_pub(pub_options);
+
+    broker::Settings settings;
+    if (load(sources, settings) != 0) return 1;
+    if (serve->parsed()) return broker::run_serve(settings, version);
+    if (config_print->parsed()) print_settings(settings);
+    if (config_check->parsed()) std::printf("the configuration is valid\n");
+    return 0;
+}

@@ -1,0 +1,121 @@
+// Metrics: what the broker counts, in one table that the code, the documents and the tests share.
+//
+// Owner: main builds one registry for all shards. Threads: a shard writes its own cells, any shard
+// reads all of them when it answers /metrics. A cell has one writer, so plain relaxed loads and
+// stores suffice.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <iterator>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "io/reactor.h"
+
+namespace broker {
+
+// X(name, type, help); every one is labelled by shard
+#define FANFARE_METRICS(X)                                                                         \
+    X(connections, gauge, "Connections that are open now, HTTP ones included.")                    \
+    X(connections_refused, gauge, "Of these, those that are only there to be told 503.")           \
+    X(websockets, gauge, "Connections that are upgraded to WebSocket now.")                        \
+    X(subscriptions, gauge, "Live subscriptions.")                                                 \
+    X(filters, gauge, "Different filters with at least one subscription on the shard.")            \
+    X(messages_published_total, counter,                                                           \
+      "Messages sequenced by the shard as owner of their partition.")                              \
+    X(deliveries_total, counter, "Messages queued to subscribers.")                                \
+    X(messages_compressed_total, counter, "Messages compressed, each once for all who share it.")  \
+    X(messages_inflated_total, counter, "Compressed messages received.")                           \
+    X(received_bytes_total, counter, "Bytes received from clients.")                               \
+    X(sent_bytes_total, counter, "Bytes that the kernel took for clients.")                        \
+    X(sends_total, counter, "Sends completed.")                                                    \
+    X(commands_total, counter, "Commands of the native dialect executed or refused.")              \
+    X(errors_total, counter, "Commands that were answered with an error.")                         \
+    X(outbound_bytes, gauge, "Bytes waiting in the queues of all connections.")                    \
+    X(chunk_memory_bytes, gauge, "Memory of the chunks that hold encoded bytes.")                  \
+    X(reassembly_bytes, gauge, "Memory of messages that have not arrived completely.")             \
+    X(pauses_total, counter, "Times that reading from a connection was paused.")                   \
+    X(receives_starved_total, counter, "Receives that found no free buffer and were armed again.") \
+    X(accept_errors_total, counter, "Accepts that failed for lack of descriptors or memory.")      \
+    X(pings_total, counter, "Heartbeat pings sent.")                                               \
+    X(log_lines_dropped_total, counter, "Log lines dropped because the log was full.")             \
+    X(turns_total, counter, "Turns of the loop.")                                                  \
+    X(events_total, counter, "Kernel completions handled.")
+
+enum class Metric : uint8_t {
+#define FANFARE_X(name, type, help) name,
+    FANFARE_METRICS(FANFARE_X)
+#undef FANFARE_X
+        count,
+};
+
+// Answers to upgrade requests by status; there are no others.
+inline constexpr uint16_t upgrade_statuses[] = {101, 400, 403, 404, 405, 414,
+                                                417, 426, 431, 501, 503, 505};
+// How connections that were upgraded ended. 1006: without a Close frame in either direction.
+inline constexpr uint16_t closed_codes[] = {1000, 1001, 1002, 1003, 1005, 1006,
+                                            1007, 1009, 4100, 4200, 0};
+// Upper bounds of fanfare_turn_seconds, in ns.
+inline constexpr uint64_t turn_bounds_ns[] = {10'000,      50'000,      100'000,      500'000,
+                                              1'000'000,   5'000'000,   10'000'000,   50'000'000,
+                                              100'000'000, 500'000'000, 1'000'000'000};
+
+class ShardMetrics {
+  public:
+    void add(Metric metric, uint64_t amount = 1) {
+        bump(cells_[static_cast<uint8_t>(metric)], amount);
+    }
+    void subtract(Metric metric) { bump(cells_[static_cast<uint8_t>(metric)], UINT64_MAX); }
+    void set(Metric metric, uint64_t value) {
+        cells_[static_cast<uint8_t>(metric)].store(value, std::memory_order_relaxed);
+    }
+    uint64_t get(Metric metric) const {
+        return cells_[static_cast<uint8_t>(metric)].load(std::memory_order_relaxed);
+    }
+    void count_upgrade(uint16_t status);
+    // A code that is not in the table (an application's own, 3000 to 4999) counts as "other".
+    void count_closed(uint16_t code);
+    void observe_turn(uint64_t now_ns, uint64_t busy_ns);
+
+    uint64_t last_turn_ns() const { return last_turn_ns_.load(std::memory_order_relaxed); }
+    uint64_t upgrades(size_t row) const { return upgrades_[row].load(std::memory_order_relaxed); }
+    uint64_t closed(size_t row) const { return closed_[row].load(std::memory_order_relaxed); }
+    uint64_t turns_within(size_t row) const { return turns_[row].load(std::memory_order_relaxed); }
+    uint64_t busy_ns_sum() const { return busy_ns_sum_.load(std::memory_order_relaxed); }
+
+  private:
+    using Cell = std::atomic<uint64_t>;
+    static void bump(Cell& cell, uint64_t amount) {
+        cell.store(cell.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
+    }
+
+    Cell cells_[static_cast<uint8_t>(Metric::count)] = {};
+    Cell upgrades_[std::size(upgrade_statuses)] = {};
+    Cell closed_[std::size(closed_codes)] = {};
+    Cell turns_[std::size(turn_bounds_ns) + 1] = {};
+    Cell busy_ns_sum_ = 0;
+    Cell last_turn_ns_ = 0;
+};
+
+class MetricsRegistry {
+  public:
+    MetricsRegistry(uint32_t shards_count, std::string version);
+
+    ShardMetrics& shard(io::ShardId id) { return shards_[id]; }
+    const ShardMetrics& shard(io::ShardId id) const { return shards_[id]; }
+    uint32_t shards_count() const { return shards_count_; }
+
+    // All metrics in Prometheus' text format.
+    void append_text(std::string& out) const;
+    // Whether every shard has finished a turn within the last 5 s before now_ns.
+    bool is_healthy(uint64_t now_ns) const;
+
+  private:
+    const uint32_t shards_count_;
+    const std::string version_;
+    const std::unique_ptr<ShardMetrics[]> shards_;
+};
+
+}  // namespace broker

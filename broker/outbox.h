@@ -1,0 +1,93 @@
+// Outbox: everything that a shard sends goes through here: encoding into chunks, queueing, and one
+// send per connection and turn.
+//
+// Owner: a shard. Thread: its shard's.
+// Invariants:
+//  1. A frame is encoded and appended once, however many queues refer to it.
+//  2. A connection stands in the dirty list at most once, and whoever has bytes to send and no send
+//     in flight stands in it.
+//  3. flush() starts at most sends_per_turn_max sends, in the order in which connections became
+//     dirty, so that a huge topic does not delay a small room for longer than a turn.
+//  4. Passing the hard limit does not close at once (the caller may be in the middle of a fan-out):
+//     the connection is doomed, gets nothing more, and the shard closes it in the same turn.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "broker/chunk.h"
+#include "broker/compression.h"
+#include "broker/connection.h"
+#include "broker/metrics.h"
+#include "broker/settings.h"
+#include "broker/slot_fifo.h"
+#include "codec/frame.h"
+#include "io/base/slab.h"
+#include "io/reactor.h"
+
+namespace broker {
+
+class Outbox {
+  public:
+    Outbox(io::Reactor& reactor, base::Slab<Connection>& connections, Compression& compression,
+           ShardMetrics& metrics, const Settings& settings);
+    ~Outbox();
+
+    // One message for many subscribers, by the index of their slots: as a text frame, or as a
+    // compressed one for those who negotiated it.
+    void fan_out(std::string_view json, std::span<const uint32_t> subscribers);
+
+    // One text frame in the ordered stream of one connection.
+    void send_ordered(base::Slot slot, std::string_view json);
+    // One frame that may overtake the stream.
+    void send_control(base::Slot slot, codec::Opcode opcode, std::string_view payload);
+    // One frame in the ordered stream, whatever the limits say: a Close frame, which is the last
+    // word, and what is echoed, which pauses its own source.
+    void send_unlimited(base::Slot slot, codec::Opcode opcode, std::string_view payload);
+    // The same for an echoed message, compressed when that was negotiated.
+    void send_echo(base::Slot slot, codec::Opcode opcode, std::string_view payload);
+    // Bytes of an HTTP response.
+    void send_raw(base::Slot slot, std::string_view bytes);
+
+    // The result of a send (bytes or -errno, which sends nothing).
+    void sent(base::Slot slot, int32_t result);
+    // Drops what is queued, down to the frame that has begun to leave, or all of it. Nothing may be
+    // in flight.
+    void drop_to_boundary(Connection& connection);
+    void drop_all(Connection& connection);
+
+    void flush();
+    bool has_dirty() const { return !dirty_.is_empty(); }
+    // The connections that passed the hard limit since the last call.
+    [[nodiscard]] std::vector<base::Slot> take_doomed();
+
+  private:
+    static constexpr uint32_t sends_per_turn_max = 1'024;
+
+    [[nodiscard]] Range append_frame(codec::Opcode opcode, std::string_view payload);
+    // None (a null chunk) when the message is not worth it.
+    [[nodiscard]] Range append_compressed(std::string_view json);
+    [[nodiscard]] Range append_compressed_frame(codec::Opcode opcode,
+                                                std::span<const uint8_t> payload);
+    // False when the range would pass the hard limit; the connection is doomed then.
+    [[nodiscard]] bool admit(base::Slot slot, Connection& connection, const Range& range);
+    // After a range was pushed: accounts for it, and has it sent.
+    void pushed(base::Slot slot, Connection& connection, const Range& range);
+    void mark_dirty(base::Slot slot, Connection& connection);
+    void send(base::Slot slot, Connection& connection);
+    void account(Connection& connection, uint32_t before_bytes);
+
+    io::Reactor& reactor_;
+    base::Slab<Connection>& connections_;
+    Compression& compression_;
+    ShardMetrics& metrics_;
+    const uint64_t hard_bytes_;
+    ChunkPool chunks_;
+    SlotFifo dirty_;
+    std::vector<base::Slot> doomed_;
+    uint64_t outbound_bytes_ = 0;
+};
+
+}  // namespace broker

@@ -1,0 +1,355 @@
+#include "broker/session.h"
+
+#include <cstring>
+#include <utility>
+
+#include "codec/reply.h"
+#include "io/base/units.h"
+#include "topics/name.h"
+
+namespace broker {
+
+using State = ConnectionState;
+using codec::Decoded;
+
+namespace {
+
+std::string_view text_of(std::span<const uint8_t> bytes) {
+    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+}  // namespace
+
+Session::Session(const Parts& parts, io::ShardId shard) : parts_(parts), shard_(shard) {}
+
+bool Session::is_backlogged(const Connection& connection) const {
+    return connection.queue.backlog_bytes() > parts_.settings.outbound_soft_bytes;
+}
+
+void Session::receive(base::Slot slot, std::span<uint8_t> bytes) {
+    if (is_draining_) return;
+    Connection& connection = parts_.connections.at(slot);
+    if (connection.pause != Pause::none) {
+        stash_input(connection, bytes);  // arrived before the receive could be stopped
+        return;
+    }
+    const std::span<uint8_t> rest = pump(slot, connection, bytes);
+    parts_.lifecycle.account_reassembly(connection);
+    if (connection.pause != Pause::none) stash_input(connection, rest);
+}
+
+std::span<uint8_t> Session::pump(base::Slot slot, Connection& connection,
+                                 std::span<uint8_t> bytes) {
+    const codec::FrameLimits limits{
+        .message_bytes_max = connection.is_echo ? parts_.settings.echo_message_bytes_max
+                                                : parts_.settings.message_bytes_max,
+        .allows_compression = connection.deflate_window_bits != 0};
+    while (connection.state == State::open) {
+        if (is_backlogged(connection)) {
+            pause(slot, connection, Pause::backlog);
+            return bytes;
+        }
+        const Decoded decoded = connection.decoder.next(bytes, limits);
+        switch (decoded.kind) {
+            case Decoded::Kind::need_more: return {};
+            case Decoded::Kind::text:
+            case Decoded::Kind::binary: {
+                const Pause reason =
+                    on_message(slot, connection, decoded, limits.message_bytes_max);
+                if (reason == Pause::none) break;
+                return bytes;
+            }
+            case Decoded::Kind::ping:
+                parts_.outbox.send_control(slot, codec::Opcode::pong, text_of(decoded.payload));
+                break;
+            case Decoded::Kind::pong: break;  // a sign of life, as any byte is
+            case Decoded::Kind::close:
+                parts_.lifecycle.close_answered(slot, decoded.close_code);
+                break;
+            case Decoded::Kind::violation: violated(slot, decoded.violation); break;
+        }
+    }
+    return {};
+}
+
+void Session::violated(base::Slot slot, codec::Violation violation) {
+    parts_.lifecycle.close_websocket(slot, static_cast<CloseCode>(codec::close_code_of(violation)),
+                                     codec::describe(violation), Lifecycle::Queued::flush);
+}
+
+Pause Session::on_message(base::Slot slot, Connection& connection, const Decoded& decoded,
+                          uint64_t message_bytes_max) {
+    const bool is_text = decoded.kind == Decoded::Kind::text;
+    if (!is_text && !connection.is_echo) {
+        parts_.lifecycle.close_websocket(slot, CloseCode::unsupported_data,
+                                         row_of(CloseCode::unsupported_data).reason,
+                                         Lifecycle::Queued::flush);
+        return Pause::none;
+    }
+    std::string_view message = text_of(decoded.payload);
+    if (decoded.is_compressed) {
+        const codec::Inflated inflated = parts_.compression.inflate(
+            connection.deflate.get(), decoded.payload,
+            {.message_bytes_max = message_bytes_max, .is_text = is_text});
+        if (inflated.violation != codec::Violation::none) {
+            violated(slot, inflated.violation);
+            return Pause::none;
+        }
+        message = text_of(inflated.plain);
+    }
+    if (connection.is_echo) {
+        parts_.outbox.send_echo(slot, is_text ? codec::Opcode::text : codec::Opcode::binary,
+                                message);
+        return Pause::none;
+    }
+    uint32_t next_command = 0;
+    const Pause reason = execute_frame(slot, connection, message, next_command);
+    if (reason == Pause::none) return reason;
+    pause(slot, connection, reason);
+    stash_frame(connection, message, next_command);
+    return reason;
+}
+
+Pause Session::execute_frame(base::Slot slot, Connection& connection, std::string_view frame,
+                             uint32_t& first) {
+    const codec::CommandParser::Result result = parts_.parser.parse(frame);
+    if (result.error != codec::ErrorCode::none) {
+        reply_error(slot, {}, result.error, result.reason);
+        return Pause::none;
+    }
+    for (; first < result.commands_count; ++first) {
+        if (connection.state != State::open) return Pause::none;
+        if (first > 0 && is_backlogged(connection)) return Pause::backlog;
+        const Outcome outcome = execute(slot, connection, parts_.parser.command(first));
+        if (outcome == Outcome::pause_lanes) return Pause::lanes;
+        if (outcome == Outcome::pause_join) return Pause::join;
+        parts_.metrics.add(Metric::commands_total);
+    }
+    return Pause::none;
+}
+
+Session::Outcome Session::execute(base::Slot slot, Connection& connection,
+                                  const codec::Command& command) {
+    if (command.error != codec::ErrorCode::none) {
+        reply_error(slot, command.id, command.error, command.reason);
+        return Outcome::done;
+    }
+    switch (command.op) {
+        case codec::CommandOp::subscribe: return subscribe(slot, connection, command);
+        case codec::CommandOp::unsubscribe: return unsubscribe(slot, connection, command);
+        case codec::CommandOp::publish: return publish(slot, command);
+        case codec::CommandOp::ping:
+            json_.clear();
+            codec::append_pong(json_, command.id);
+            parts_.outbox.send_control(slot, codec::Opcode::text, json_);
+            return Outcome::done;
+        case codec::CommandOp::history:
+        case codec::CommandOp::auth:
+        case codec::CommandOp::none:
+            reply_error(slot, command.id, codec::ErrorCode::not_supported,
+                        "this broker does not have that op yet");
+            return Outcome::done;
+    }
+    UNREACHABLE();
+}
+
+Session::Outcome Session::subscribe(base::Slot slot, Connection& connection,
+                                    const codec::Command& command) {
+    for (const std::string_view filter : command.filters) {
+        const topics::NameError error = topics::check_filter(filter);
+        if (error == topics::NameError::none) continue;
+        reply_error(slot, command.id, codec::ErrorCode::invalid_filter, topics::describe(error));
+        return Outcome::done;
+    }
+    const uint64_t wanted = parts_.router.subscriptions_count(slot.index) +
+                            connection.joining_filters + command.filters.size();
+    if (wanted > parts_.settings.subscriptions_max) {
+        // What is subscribed already costs nothing; look closer before refusing.
+        uint64_t known = 0;
+        for (const std::string_view filter : command.filters) {
+            if (parts_.router.is_subscribed(slot.index, filter)) ++known;
+        }
+        if (wanted - known > parts_.settings.subscriptions_max) {
+            reply_error(slot, command.id, codec::ErrorCode::too_many_subscriptions,
+                        "the connection would have more subscriptions than max_subscriptions");
+            return Outcome::done;
+        }
+    }
+    if (parts_.joins.subscribe(slot, command.id, command.filters)) {
+        reply_subscribed(slot, command.id);
+    } else {
+        ++connection.joins_pending;
+        connection.joining_filters += static_cast<uint32_t>(command.filters.size());
+    }
+    return Outcome::done;
+}
+
+void Session::joined(const Joined& joined) {
+    Connection* connection = parts_.connections.find(joined.slot);
+    if (connection != nullptr && connection->state == State::open) {
+        for (const std::string& filter : joined.filters) {
+            parts_.router.subscribe(joined.slot.index, filter);
+        }
+        --connection->joins_pending;
+        connection->joining_filters -= static_cast<uint32_t>(joined.filters.size());
+        reply_subscribed(joined.slot, joined.id);
+    }
+    parts_.joins.finish(joined);
+    if (connection != nullptr && connection->pause == Pause::join) resume(joined.slot);
+}
+
+Session::Outcome Session::unsubscribe(base::Slot slot, Connection& connection,
+                                      const codec::Command& command) {
+    // The filter may be one of those that are still being joined.
+    if (connection.joins_pending > 0) return Outcome::pause_join;
+    for (const std::string_view filter : command.filters) {
+        if (topics::check_filter(filter) == topics::NameError::none &&
+            parts_.router.is_subscribed(slot.index, filter)) {
+            continue;
+        }
+        reply_error(
+            slot, command.id, codec::ErrorCode::not_subscribed,
+            "this connection is not subscribed to (one of) the filters; nothing was changed");
+        return Outcome::done;
+    }
+    for (const std::string_view filter : command.filters) {
+        if (parts_.router.unsubscribe(slot.index, filter) ==
+            topics::Router::Unsubscribed::removed_last) {
+            parts_.joins.filter_gone(filter);
+        }
+    }
+    json_.clear();
+    codec::append_unsubscribed(json_, command.id);
+    parts_.outbox.send_ordered(slot, json_);
+    return Outcome::done;
+}
+
+Session::Outcome Session::publish(base::Slot slot, const codec::Command& command) {
+    const topics::NameError error = topics::check_publishable(command.topic);
+    if (error != topics::NameError::none) {
+        const bool is_reserved = error == topics::NameError::reserved;
+        reply_error(slot, command.id,
+                    is_reserved ? codec::ErrorCode::forbidden : codec::ErrorCode::invalid_topic,
+                    topics::describe(error));
+        return Outcome::done;
+    }
+    const Publication publication{
+        .origin = {.shard = shard_,
+                   .slot = slot,
+                   .echo = command.echo,
+                   .wants_answer = !command.id.empty(),
+                   .id = command.id},
+        .topic = command.topic,
+        .payload = command.payload,
+    };
+    switch (parts_.fanout.publish(publication)) {
+        case Fanout::Published::sequenced:
+            if (!command.id.empty()) published(slot, command.id);
+            return Outcome::done;
+        case Fanout::Published::forwarded: return Outcome::done;
+        case Fanout::Published::blocked: return Outcome::pause_lanes;
+    }
+    UNREACHABLE();
+}
+
+void Session::published(base::Slot slot, std::string_view id) {
+    json_.clear();
+    codec::append_published(json_, id);
+    parts_.outbox.send_control(slot, codec::Opcode::text, json_);
+}
+
+void Session::reply_error(base::Slot slot, std::string_view id, codec::ErrorCode code,
+                          std::string_view reason) {
+    parts_.metrics.add(Metric::errors_total);
+    json_.clear();
+    codec::append_error(json_, id, code, reason);
+    parts_.outbox.send_control(slot, codec::Opcode::text, json_);
+}
+
+void Session::reply_subscribed(base::Slot slot, std::string_view id) {
+    json_.clear();
+    codec::append_subscribed(json_, id);
+    parts_.outbox.send_ordered(slot, json_);
+}
+
+void Session::pause(base::Slot slot, Connection& connection, Pause reason) {
+    connection.pause = reason;
+    if (reason == Pause::lanes) paused_.push(slot);
+    parts_.metrics.add(Metric::pauses_total);
+    if (connection.stash == nullptr) connection.stash = std::make_unique<Stash>();
+    if (connection.recv_armed && !connection.recv_stopping) {
+        connection.recv_stopping = true;
+        parts_.reactor.recv_stop(connection.socket, slot);
+    }
+}
+
+void Session::stash_frame(Connection& connection, std::string_view frame, uint32_t next_command) {
+    Stash& stash = *connection.stash;
+    stash.frame.resize(frame.size() + base::readable_padding_bytes);
+    std::memcpy(stash.frame.data(), frame.data(), frame.size());
+    stash.frame_bytes = frame.size();
+    stash.next_command = next_command;
+}
+
+void Session::stash_input(Connection& connection, std::span<const uint8_t> rest) {
+    if (rest.empty()) return;
+    Stash& stash = *connection.stash;
+    stash.input.resize(stash.input_end + rest.size() + base::readable_padding_bytes);
+    std::memcpy(stash.input.data() + stash.input_end, rest.data(), rest.size());
+    stash.input_end += rest.size();
+}
+
+void Session::resume(base::Slot slot) {
+    if (is_draining_) return;
+    Connection* connection = parts_.connections.find(slot);
+    if (connection == nullptr || connection->state != State::open ||
+        connection->pause == Pause::none) {
+        return;
+    }
+    connection->pause = Pause::none;
+    Stash& stash = *connection->stash;
+    if (stash.frame_bytes > 0) {
+        const std::string_view frame{reinterpret_cast<const char*>(stash.frame.data()),
+                                     stash.frame_bytes};
+        const Pause reason = execute_frame(slot, *connection, frame, stash.next_command);
+        if (connection->state != State::open) return;
+        if (reason != Pause::none) {
+            pause(slot, *connection, reason);
+            return;
+        }
+        stash.frame_bytes = 0;
+    }
+    const std::span<uint8_t> input{stash.input.data() + stash.input_begin,
+                                   stash.input_end - stash.input_begin};
+    const std::span<uint8_t> rest = pump(slot, *connection, input);
+    parts_.lifecycle.account_reassembly(*connection);
+    if (connection->state != State::open) return;
+    if (connection->pause != Pause::none) {
+        stash.input_begin = stash.input_end - rest.size();
+        return;
+    }
+    connection->stash.reset();
+    if (connection->peer_ended) {
+        parts_.lifecycle.abort(slot);  // which waited for what the peer had said before
+        return;
+    }
+    parts_.lifecycle.read_on(slot);
+}
+
+void Session::resume_paused() {
+    // Each is tried at most once a turn; one that stays blocked goes to the end.
+    size_t count = paused_.count();
+    if (count > resumes_per_turn_max) count = resumes_per_turn_max;
+    for (; count > 0; --count) {
+        const base::Slot slot = paused_.pop();
+        const Connection* connection = parts_.connections.find(slot);
+        if (connection != nullptr && connection->pause == Pause::lanes) resume(slot);
+    }
+}
+
+void Session::sent(base::Slot slot) {
+    const Connection& connection = parts_.connections.at(slot);
+    if (connection.pause == Pause::backlog && !is_backlogged(connection)) resume(slot);
+}
+
+}  // namespace broker

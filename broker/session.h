@@ -1,0 +1,105 @@
+// Session: what an upgraded connection says, in the native dialect fanfare.v1 (PROTOCOL.md).
+//
+// Owner: a shard has one for all its connections; what belongs to one of them stands in Connection.
+// Thread: its shard's.
+// Invariants:
+//  1. Commands of a connection are executed in order, each once. When one cannot go on (no room
+//     towards another shard, unread replies, a join to wait for) reading pauses, the rest is
+//     stashed, and it is that command that is tried first later.
+//  2. A connection whose replies are not read is not read from: backlog above the soft limit pauses
+//     it.
+//  3. Bytes are used within the turn in which they arrived, or copied into the stash.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "broker/connection.h"
+#include "broker/fanout.h"
+#include "broker/joins.h"
+#include "broker/lifecycle.h"
+#include "broker/metrics.h"
+#include "broker/outbox.h"
+#include "broker/settings.h"
+#include "broker/slot_fifo.h"
+#include "codec/command.h"
+#include "topics/router.h"
+
+namespace broker {
+
+class Session {
+  public:
+    struct Parts {
+        io::Reactor& reactor;
+        base::Slab<Connection>& connections;
+        Outbox& outbox;
+        Lifecycle& lifecycle;
+        Fanout& fanout;
+        Joins& joins;
+        topics::Router& router;
+        codec::CommandParser& parser;
+        Compression& compression;
+        ShardMetrics& metrics;
+        const Settings& settings;
+    };
+    Session(const Parts& parts, io::ShardId shard);
+
+    // Bytes from the peer of an open connection; writable, followed by the readable padding.
+    void receive(base::Slot slot, std::span<uint8_t> bytes);
+    // The owner's answer to a publish that was forwarded.
+    void published(base::Slot slot, std::string_view id);
+    // A subscribe command whose filters are known to all their owners.
+    void joined(const Joined& joined);
+
+    // Tries a paused connection again.
+    void resume(base::Slot slot);
+    // Tries those again that wait for room in the lanes, a bounded number of them.
+    void resume_paused();
+    bool has_paused() const { return !paused_.is_empty(); }
+    // From now on nothing is executed any more.
+    void drain() { is_draining_ = true; }
+    // After a completed send: resumes if the backlog was the reason.
+    void sent(base::Slot slot);
+
+  private:
+    static constexpr uint32_t resumes_per_turn_max = 64;
+
+    enum class Outcome : uint8_t { done, pause_lanes, pause_join };
+
+    // Decodes and executes until the bytes are used up, the connection leaves `open`, or it pauses.
+    // Answers what is left over in the last case.
+    std::span<uint8_t> pump(base::Slot slot, Connection& connection, std::span<uint8_t> bytes);
+    // A whole text or binary message. Answers why the connection must pause, and then the rest of
+    // it is stashed.
+    Pause on_message(base::Slot slot, Connection& connection, const codec::Decoded& decoded,
+                     uint64_t message_bytes_max);
+    void violated(base::Slot slot, codec::Violation violation);
+    // Executes commands from `first`; answers why it stopped, and at which command in `first`.
+    Pause execute_frame(base::Slot slot, Connection& connection, std::string_view frame,
+                        uint32_t& first);
+    Outcome execute(base::Slot slot, Connection& connection, const codec::Command& command);
+    Outcome subscribe(base::Slot slot, Connection& connection, const codec::Command& command);
+    Outcome unsubscribe(base::Slot slot, Connection& connection, const codec::Command& command);
+    Outcome publish(base::Slot slot, const codec::Command& command);
+    bool is_backlogged(const Connection& connection) const;
+
+    void pause(base::Slot slot, Connection& connection, Pause reason);
+    void stash_frame(Connection& connection, std::string_view frame, uint32_t next_command);
+    void stash_input(Connection& connection, std::span<const uint8_t> rest);
+
+    // Replies, each one ordered frame or one that may overtake.
+    void reply_error(base::Slot slot, std::string_view id, codec::ErrorCode code,
+                     std::string_view reason);
+    void reply_subscribed(base::Slot slot, std::string_view id);
+
+    Parts parts_;
+    const io::ShardId shard_;
+    bool is_draining_ = false;
+    SlotFifo paused_;   // those that wait for lanes
+    std::string json_;  // scratch
+};
+
+}  // namespace broker

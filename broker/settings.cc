@@ -1,0 +1,279 @@
+#include "broker/settings.h"
+
+#include <charconv>
+#include <optional>
+
+#include "broker/units.h"
+#include "io/base/check.h"
+
+namespace broker {
+
+namespace {
+
+constexpr uint64_t second = base::ns_per_s;
+constexpr uint64_t hour = 3600 * base::ns_per_s;
+using Kind = SettingKind;
+
+const Setting table[] = {
+    {"listen", Kind::list, &Settings::listen, 0, 0,
+     "Where clients connect: HOST:PORT, [IPv6]:PORT or unix:/path. May be repeated."},
+    {"admin-listen", Kind::text, &Settings::admin_listen, 0, 0,
+     "Where /metrics, /healthz and /readyz answer when --listen is not loopback (there they always "
+     "do)."},
+    {"allow-anonymous", Kind::flag, &Settings::allow_anonymous, 0, 0,
+     "Serve anybody who can reach a --listen that is not loopback. Without it such an address is "
+     "refused."},
+    {"allowed-origins", Kind::list, &Settings::allowed_origins, 0, 0,
+     "Web origins accepted besides the broker's own host: https://app.example, or * for all. May "
+     "be repeated."},
+    {"workers", Kind::workers, &Settings::workers, 1, 64,
+     "Threads, each with its own connections; auto takes the processors that this process may "
+     "use."},
+    {"pin", Kind::flag, &Settings::pin, 0, 0,
+     "Bind each worker to one processor. Off, because on a shared machine the scheduler knows "
+     "better."},
+    {"partitions", Kind::number, &Settings::partitions, 1, 4096,
+     "Units of order and ownership that topics are hashed onto, whatever the number of workers."},
+    {"echo", Kind::flag, &Settings::echo, 0, 0,
+     "Serve /echo, which sends every message back, for WebSocket test suites: any subprotocol, up "
+     "to 64 MiB."},
+    {"compression", Kind::on_off, &Settings::compression, 0, 0,
+     "permessage-deflate for clients that offer it; what is broadcast is compressed once for all "
+     "of them."},
+    {"compression-threshold", Kind::size, &Settings::compression_threshold_bytes, 0, base::mib,
+     "Messages below this go out as they are, because little is gained."},
+    {"compression-context-takeover", Kind::number, &Settings::compression_contexts_max, 0,
+     1'000'000,
+     "Clients that may keep their window between messages; each costs the broker about 40 KiB."},
+    {"log-level", Kind::log_level, &Settings::log_level, 0, 0,
+     "error, warn, info or debug. Nothing is logged per connection below debug."},
+    {"connections-max", Kind::number, &Settings::connections_max, 1, 10'000'000,
+     "Connections in all; further ones are answered 503."},
+    {"subscriptions-max", Kind::number, &Settings::subscriptions_max, 1, 1'000'000,
+     "Subscriptions of one connection."},
+    {"message-max", Kind::size, &Settings::message_bytes_max, 128, 16 * base::mib,
+     "Largest message (all its frames together) and largest HTTP body that a client may send."},
+    {"http-head-max", Kind::size, &Settings::http_head_bytes_max, 256, 64 * base::kib,
+     "Largest HTTP request line and header fields; beyond it 431."},
+    {"outbound-soft", Kind::size, &Settings::outbound_soft_bytes, 128, 1024 * base::mib,
+     "Unsent bytes of a connection above which nothing more is read from it."},
+    {"outbound-hard", Kind::size, &Settings::outbound_hard_bytes, base::kib, 1024 * base::mib,
+     "Unsent bytes of a connection above which it is closed as a slow consumer (4100)."},
+    {"lane-size", Kind::size, &Settings::lane_bytes, 8 * base::kib, 256 * base::mib,
+     "Bytes of each of the two rings between every ordered pair of workers; a power of two."},
+    {"recv-buffers", Kind::number, &Settings::recv_buffers_count, 2, 32'768,
+     "Receive buffers that the connections of one worker share; a power of two."},
+    {"recv-buffer-size", Kind::size, &Settings::recv_buffer_bytes, 64, base::mib,
+     "Bytes of each receive buffer."},
+    {"handshake-timeout", Kind::duration, &Settings::handshake_timeout_ns, second / 10, hour,
+     "Time for a whole HTTP request to arrive, headers and body."},
+    {"keep-alive-timeout", Kind::duration, &Settings::keep_alive_timeout_ns, second / 10, hour,
+     "How long an HTTP connection may wait for its next request."},
+    {"heartbeat-interval", Kind::duration, &Settings::heartbeat_interval_ns, second / 10, hour,
+     "Silence after which a WebSocket client is pinged; with the timeout, 45 s live behind a 60 s "
+     "proxy."},
+    {"heartbeat-timeout", Kind::duration, &Settings::heartbeat_timeout_ns, second / 10, hour,
+     "Time for any sign of life after the ping, before the client is evicted."},
+    {"close-timeout", Kind::duration, &Settings::close_timeout_ns, second / 10, hour,
+     "Time for the last bytes to leave and for the peer to close, before the connection is cut."},
+    {"drain-timeout", Kind::duration, &Settings::drain_timeout_ns, second / 10, hour,
+     "Time that an orderly stop may take before what is left is cut."},
+};
+
+std::string with_separator(std::string_view name, char separator) {
+    std::string out(name);
+    for (char& character : out) {
+        if (character == '-') character = separator;
+    }
+    return out;
+}
+
+std::string range_text(const Setting& setting) {
+    if (setting.kind == Kind::size) {
+        return format_size(setting.least) + " to " + format_size(setting.most);
+    }
+    if (setting.kind == Kind::duration) {
+        return format_duration(setting.least) + " to " + format_duration(setting.most);
+    }
+    return std::to_string(setting.least) + " to " + std::to_string(setting.most);
+}
+
+std::string complain(const Setting& setting, std::string_view value, std::string_view expected) {
+    return std::string(setting.name) + ": '" + std::string(value) + "' is not " +
+           std::string(expected);
+}
+
+std::optional<uint64_t> parse_number(std::string_view text) {
+    uint64_t number = 0;
+    const char* end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data(), end, number);
+    if (error != std::errc{} || stop != end) return std::nullopt;
+    return number;
+}
+
+std::string apply_number(const Setting& setting, std::string_view value, Settings& settings) {
+    std::optional<uint64_t> number;
+    std::string_view expected = "a number";
+    switch (setting.kind) {
+        case Kind::size:
+            number = parse_size_bytes(value);
+            expected = "a size such as 64KiB or 1MiB";
+            break;
+        case Kind::duration:
+            number = parse_duration_ns(value);
+            expected = "a duration with its unit, such as 25s or 250ms";
+            break;
+        case Kind::workers:
+            if (value == "auto") {
+                settings.*std::get<uint64_t Settings::*>(setting.member) = 0;
+                return {};
+            }
+            number = parse_number(value);
+            expected = "auto or a number";
+            break;
+        case Kind::number: number = parse_number(value); break;
+        case Kind::flag:
+        case Kind::on_off:
+        case Kind::text:
+        case Kind::list:
+        case Kind::log_level: break;
+    }
+    if (!number) return complain(setting, value, expected);
+    if (*number < setting.least || *number > setting.most) {
+        return complain(setting, value, "in the range " + range_text(setting));
+    }
+    settings.*std::get<uint64_t Settings::*>(setting.member) = *number;
+    return {};
+}
+
+std::string apply_one(const Setting& setting, std::string_view value, Settings& settings) {
+    switch (setting.kind) {
+        case Kind::flag:
+            if (value != "true" && value != "false") {
+                return complain(setting, value, "true or false");
+            }
+            settings.*std::get<bool Settings::*>(setting.member) = value == "true";
+            return {};
+        case Kind::on_off:
+            if (value != "on" && value != "off") return complain(setting, value, "on or off");
+            settings.*std::get<bool Settings::*>(setting.member) = value == "on";
+            return {};
+        case Kind::text:
+            settings.*std::get<std::string Settings::*>(setting.member) = value;
+            return {};
+        case Kind::log_level: {
+            static constexpr std::string_view names[] = {"error", "warn", "info", "debug"};
+            for (uint8_t level = 0; level < 4; ++level) {
+                if (names[level] != value) continue;
+                settings.*std::get<LogLevel Settings::*>(setting.member) = LogLevel{level};
+                return {};
+            }
+            return complain(setting, value, "error, warn, info or debug");
+        }
+        case Kind::list:
+        case Kind::number:
+        case Kind::workers:
+        case Kind::size:
+        case Kind::duration: break;
+    }
+    return apply_number(setting, value, settings);
+}
+
+bool is_power_of_two(uint64_t value) {
+    return value != 0 && (value & (value - 1)) == 0;
+}
+
+}  // namespace
+
+std::span<const Setting> settings_table() {
+    return table;
+}
+
+const Setting* find_setting(std::string_view name) {
+    for (const Setting& setting : table) {
+        if (setting.name == name) return &setting;
+    }
+    return nullptr;
+}
+
+std::string environment_name(const Setting& setting) {
+    std::string out = "FANFARE_" + with_separator(setting.name, '_');
+    for (char& character : out) {
+        if (character >= 'a' && character <= 'z')
+            character = static_cast<char>(character - 'a' + 'A');
+    }
+    return out;
+}
+
+std::string toml_name(const Setting& setting) {
+    return with_separator(setting.name, '_');
+}
+
+std::string apply_setting(const Setting& setting, std::span<const std::string> values,
+                          Settings& settings) {
+    if (setting.kind == Kind::list) {
+        settings.*std::get<std::vector<std::string> Settings::*>(setting.member) = {values.begin(),
+                                                                                    values.end()};
+        return {};
+    }
+    if (values.size() != 1) return std::string(setting.name) + ": exactly one value is expected";
+    return apply_one(setting, values.front(), settings);
+}
+
+std::string setting_text(const Setting& setting, const Settings& settings) {
+    switch (setting.kind) {
+        case Kind::flag:
+            return settings.*std::get<bool Settings::*>(setting.member) ? "true" : "false";
+        case Kind::on_off:
+            return settings.*std::get<bool Settings::*>(setting.member) ? "on" : "off";
+        case Kind::text: return settings.*std::get<std::string Settings::*>(setting.member);
+        case Kind::list: {
+            std::string out;
+            for (const std::string& value :
+                 settings.*std::get<std::vector<std::string> Settings::*>(setting.member)) {
+                if (!out.empty()) out += ',';
+                out += value;
+            }
+            return out;
+        }
+        case Kind::workers:
+            if (settings.workers == 0) return "auto";
+            return std::to_string(settings.workers);
+        case Kind::number:
+            return std::to_string(settings.*std::get<uint64_t Settings::*>(setting.member));
+        case Kind::size:
+            return format_size(settings.*std::get<uint64_t Settings::*>(setting.member));
+        case Kind::duration:
+            return format_duration(settings.*std::get<uint64_t Settings::*>(setting.member));
+        case Kind::log_level: {
+            static constexpr const char* names[] = {"error", "warn", "info", "debug"};
+            return names[static_cast<uint8_t>(settings.log_level)];
+        }
+    }
+    UNREACHABLE();
+}
+
+std::string validate_settings(const Settings& settings) {
+    if (settings.listen.empty()) return "listen: at least one address is needed";
+    if (settings.outbound_soft_bytes > settings.outbound_hard_bytes) {
+        return "outbound-soft (" + format_size(settings.outbound_soft_bytes) +
+               ") must not be above outbound-hard (" + format_size(settings.outbound_hard_bytes) +
+               ")";
+    }
+    if (!is_power_of_two(settings.lane_bytes)) {
+        return "lane-size: " + format_size(settings.lane_bytes) + " is not a power of two";
+    }
+    if (!is_power_of_two(settings.recv_buffers_count)) {
+        return "recv-buffers: " + std::to_string(settings.recv_buffers_count) +
+               " is not a power of two";
+    }
+    for (const std::string& origin : settings.allowed_origins) {
+        if (origin != "*" && origin.find("://") == std::string::npos) {
+            return "allowed-origins: '" + origin +
+                   "' is not an origin such as https://app.example:8443, or *";
+        }
+    }
+    return {};
+}
+
+}  // namespace broker

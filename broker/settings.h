@@ -1,0 +1,100 @@
+// Settings: everything that can be configured and every limit, each with its one name, default,
+// unit and reason, in one table that the command line, the environment, the TOML file, --help, the
+// documentation and a test share.
+//
+// The name "heartbeat-interval" is the flag --heartbeat-interval, the variable
+// FANFARE_HEARTBEAT_INTERVAL and the key heartbeat_interval, in this order of precedence.
+//
+// Owner: main builds one, validates it and gives it to all shards, constant from then on. Thread:
+// any.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "io/base/units.h"
+
+namespace broker {
+
+enum class LogLevel : uint8_t { error, warn, info, debug };
+
+struct Settings {
+    std::vector<std::string> listen = {"127.0.0.1:7788", "[::1]:7788"};
+    std::string admin_listen = "127.0.0.1:7789";
+    bool allow_anonymous = false;
+    std::vector<std::string> allowed_origins;
+    uint64_t workers = 0;  // 0: auto
+    bool pin = false;
+    bool echo = false;
+    bool compression = true;
+    uint64_t compression_threshold_bytes = 256;
+    uint64_t compression_contexts_max = 0;
+    uint64_t partitions = 64;
+    LogLevel log_level = LogLevel::info;
+
+    uint64_t connections_max = 10'000;
+    uint64_t subscriptions_max = 1'024;
+    uint64_t message_bytes_max = 64 * base::kib;
+    uint64_t echo_message_bytes_max =
+        64 * base::mib;  // not configurable: the echo path is for test suites
+    uint64_t http_head_bytes_max = 8 * base::kib;
+    uint64_t outbound_soft_bytes = 256 * base::kib;
+    uint64_t outbound_hard_bytes = base::mib;
+    uint64_t lane_bytes = base::mib;
+    uint64_t recv_buffers_count = 256;
+    uint64_t recv_buffer_bytes = 16 * base::kib;
+
+    uint64_t handshake_timeout_ns = 10 * base::ns_per_s;
+    uint64_t keep_alive_timeout_ns = 60 * base::ns_per_s;
+    uint64_t heartbeat_interval_ns = 25 * base::ns_per_s;
+    uint64_t heartbeat_timeout_ns = 20 * base::ns_per_s;
+    uint64_t close_timeout_ns = 5 * base::ns_per_s;
+    uint64_t drain_timeout_ns = 25 * base::ns_per_s;
+};
+
+// What a setting's text looks like.
+enum class SettingKind : uint8_t {
+    flag,
+    on_off,
+    text,
+    list,
+    number,
+    workers,
+    size,
+    duration,
+    log_level
+};
+
+struct Setting {
+    std::string_view name;  // with dashes, as the flag
+    SettingKind kind;
+    std::variant<bool Settings::*, std::string Settings::*, std::vector<std::string> Settings::*,
+                 uint64_t Settings::*, LogLevel Settings::*>
+        member;
+    uint64_t least;  // numbers, sizes, durations: the accepted range, both ends included
+    uint64_t most;
+    std::string_view help;  // one sentence: what, and why the default
+};
+
+std::span<const Setting> settings_table();
+const Setting* find_setting(std::string_view name);
+
+// "FANFARE_HEARTBEAT_INTERVAL" and "heartbeat_interval" for "heartbeat-interval".
+std::string environment_name(const Setting& setting);
+std::string toml_name(const Setting& setting);
+
+// Sets one value from its text; a list takes all values at once. Answers an error message that
+// names the setting, the value and what would be right; empty when all is well.
+[[nodiscard]] std::string apply_setting(const Setting& setting, std::span<const std::string> values,
+                                        Settings& settings);
+// The value as text that apply_setting takes back; a list is joined by commas.
+std::string setting_text(const Setting& setting, const Settings& settings);
+
+// The relations between settings. An error message, or empty.
+[[nodiscard]] std::string validate_settings(const Settings& settings);
+
+}  // namespace broker

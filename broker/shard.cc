@@ -1,0 +1,565 @@
+#include "broker/shard.h"
+
+#include <algorithm>
+#include <cerrno>
+
+#include "broker/compression.h"
+#include "broker/connection.h"
+#include "broker/courier.h"
+#include "broker/fanout.h"
+#include "broker/heartbeat.h"
+#include "broker/http_surface.h"
+#include "broker/joins.h"
+#include "broker/lifecycle.h"
+#include "broker/outbox.h"
+#include "broker/partitions.h"
+#include "broker/session.h"
+#include "codec/command.h"
+#include "codec/reply.h"
+#include "io/base/prng.h"
+#include "io/base/units.h"
+#include "io/timer_wheel.h"
+#include "topics/router.h"
+
+namespace broker {
+
+using State = ConnectionState;
+
+namespace {
+
+constexpr uint32_t records_per_lane_and_turn_max = 1'024;
+constexpr uint32_t timers_per_turn_max = 256;
+// How soon a full lane is looked at again: its consumer does not wake its producer.
+constexpr uint64_t lane_retry_ns = base::ns_per_ms;
+constexpr uint64_t accept_retry_ns = 100 * base::ns_per_ms;
+// An idle shard still turns this often, so that /healthz can tell it from one that hangs.
+constexpr uint64_t idle_turn_ns = base::ns_per_s;
+
+}  // namespace
+
+uint32_t sockets_per_shard(const Settings& settings) {
+    return static_cast<uint32_t>(settings.connections_max) + refusal_slots_count;
+}
+
+struct Shard::Impl {
+    explicit Impl(const ShardContext& shard_context);
+
+    enum class Phase : uint8_t { running, quiescing, draining, closing, stopped };
+
+    void turn();
+    uint64_t wait_until_ns();
+    uint64_t busy_until_ns(uint64_t deadline_ns);
+
+    // Events of the reactor.
+    void dispatch(const io::Event& event);
+    void on_accept(const io::Event& event);
+    void on_recv(const io::Event& event);
+    void on_recv_bytes(base::Slot slot, Connection& connection, std::span<uint8_t> bytes);
+    void on_recv_end(base::Slot slot, Connection& connection, int32_t result);
+    void on_send(const io::Event& event);
+    void starved_rearm();
+    void accepts_retry();
+
+    // Records of other shards.
+    void deliver_drain();
+    void forward_drain();
+    void on_result(Record& record);
+    void on_request(io::ShardId from, Record& record);
+
+    void timers_expire();
+    void doomed_close();
+
+    // The phases of a stop.
+    void requests_take();
+    void stop_begin();
+    void stop_advance();
+    void goodbye();
+
+    void log(LogLevel level, std::string_view message, std::initializer_list<LogField> fields = {});
+    void gauges_update();
+
+    // Constant after construction.
+    const ShardContext context;
+    const Partitions partitions;
+    ShardMetrics& metrics;
+
+    // What the shard owns, in the order in which one needs the other.
+    base::Prng prng;
+    base::Slab<Connection> connections;
+    io::TimerWheel timers;
+    topics::Router router;    // which connection wants what
+    topics::Router interest;  // which other shard wants what of the partitions owned here
+    codec::CommandParser parser;
+    Courier courier;
+    Compression compression;
+    Outbox outbox;
+    Joins joins;
+    Lifecycle lifecycle;
+    Fanout fanout;
+    Session session;
+    HttpSurface http;
+    Heartbeat heartbeat;
+
+    // State of the loop.
+    SlotFifo starved;             // connections whose receive found no buffer
+    uint32_t receives_count = 0;  // of this turn, which brought bytes
+    std::vector<Joined> joined;   // scratch
+    uint64_t waited_until_ns = 0;
+    bool forward_is_blocked = false;  // a request of another shard found no room for its results
+    uint64_t accept_retry_at_ns = base::never_ns;
+    bool accepts_are_failing = false;
+    std::vector<bool> listener_failed;
+
+    // State of the stop.
+    Phase phase = Phase::running;
+    uint64_t stop_deadline_ns = base::never_ns;
+    uint32_t quiesced_count = 0;  // of the other shards
+    uint32_t drained_count = 0;
+    uint32_t listeners_open;
+};
+
+Shard::Impl::Impl(const ShardContext& shard_context)
+    : context(shard_context),
+      partitions(context.settings.partitions, context.mesh.shards_count(), context.hash_seed),
+      metrics(context.metrics.shard(context.id)),
+      prng(context.random_seed),
+      connections(2 * sockets_per_shard(context.settings)),
+      timers(context.reactor.now_ns()),
+      router(context.hash_seed),
+      interest(context.hash_seed),
+      parser(context.hash_seed),
+      courier(context.id, context.mesh, context.reactor, context.settings.lane_bytes),
+      compression(context.settings, context.mesh.shards_count(), metrics),
+      outbox(context.reactor, connections, compression, metrics, context.settings),
+      joins(courier, partitions, router),
+      lifecycle(context.reactor, connections, timers, outbox, router, joins, compression, metrics,
+                context.settings),
+      fanout(courier, partitions, router, interest, outbox, connections, metrics),
+      session({context.reactor, connections, outbox, lifecycle, fanout, joins, router, parser,
+               compression, metrics, context.settings},
+              context.id),
+      http({context.reactor, connections, timers, outbox, lifecycle, fanout, compression, session,
+            parser, prng, context.metrics, context.settings, context.listeners, context.epoch},
+           context.id),
+      heartbeat(context.reactor, connections, timers, outbox, lifecycle, metrics, context.settings),
+      listener_failed(context.listeners.size(), false),
+      listeners_open(static_cast<uint32_t>(context.listeners.size())) {
+    for (uint16_t listener = 0; listener < context.listeners.size(); ++listener) {
+        context.reactor.accept_start(listener);
+    }
+    metrics.observe_turn(context.reactor.now_ns(), 0);
+}
+
+void Shard::Impl::turn() {
+    const uint64_t deadline_ns = wait_until_ns();
+    const bool may_wait = context.mesh.sleep_begin(context.id);
+    waited_until_ns = may_wait ? deadline_ns : busy_until_ns(deadline_ns);
+    const std::span<const io::Event> events = context.reactor.turn(waited_until_ns);
+    context.mesh.sleep_end(context.id);
+
+    receives_count = 0;
+    heartbeat.turn_begin(waited_until_ns);
+    for (const io::Event& event : events) dispatch(event);
+    requests_take();
+    deliver_drain();
+    forward_drain();
+    timers_expire();
+    session.resume_paused();
+    http.resume_paused();
+    doomed_close();
+    starved_rearm();
+    accepts_retry();
+    if (phase != Phase::running) stop_advance();
+    outbox.flush();
+    courier.flush();
+    metrics.add(Metric::events_total, events.size());
+    gauges_update();
+}
+
+uint64_t Shard::Impl::wait_until_ns() {
+    const uint64_t now_ns = context.reactor.now_ns();
+    if (outbox.has_dirty() || !starved.is_empty()) return 0;
+    uint64_t deadline_ns = std::min(timers.next_deadline_ns(), accept_retry_at_ns);
+    deadline_ns = std::min(deadline_ns, now_ns + idle_turn_ns);
+    // Once the deadline has passed everything is cut, and only the kernel's last events are waited
+    // for.
+    const bool is_stopping_in_time = phase != Phase::running && now_ns < stop_deadline_ns;
+    if (is_stopping_in_time) deadline_ns = std::min(deadline_ns, stop_deadline_ns);
+    if (session.has_paused() || http.has_paused() || courier.owes() || phase != Phase::running) {
+        deadline_ns = std::min(deadline_ns, now_ns + lane_retry_ns);
+    }
+    return deadline_ns;
+}
+
+// Records wait, so there is work; but requests that lack room for their results are no reason to
+// spin.
+uint64_t Shard::Impl::busy_until_ns(uint64_t deadline_ns) {
+    if (!forward_is_blocked) return 0;
+    for (io::ShardId from = 0; from < context.mesh.shards_count(); ++from) {
+        if (from != context.id && !context.mesh.deliver(from, context.id).is_empty()) return 0;
+    }
+    return std::min(deadline_ns, context.reactor.now_ns() + lane_retry_ns);
+}
+
+void Shard::Impl::dispatch(const io::Event& event) {
+    switch (event.op) {
+        case io::Op::accept: on_accept(event); return;
+        case io::Op::recv: on_recv(event); return;
+        case io::Op::send: on_send(event); return;
+        case io::Op::close: lifecycle.closed(event.slot); return;
+    }
+    UNREACHABLE();
+}
+
+void Shard::Impl::on_accept(const io::Event& event) {
+    if (event.result == -ECANCELED) {
+        --listeners_open;
+        return;
+    }
+    if (event.result < 0) {
+        metrics.add(Metric::accept_errors_total);
+        listener_failed[event.listener] = true;
+        if (phase != Phase::running) return;
+        accept_retry_at_ns = context.reactor.now_ns() + accept_retry_ns;
+        if (!accepts_are_failing) {
+            log(LogLevel::warn, "cannot accept connections; trying again until it works",
+                {{"errno", std::to_string(-event.result)}});
+        }
+        accepts_are_failing = true;
+        return;
+    }
+    if (accepts_are_failing) log(LogLevel::info, "accepting connections again");
+    accepts_are_failing = false;
+    // Those who are refused take no place from those who may come in, however long they stay.
+    uint64_t admitted_count = 0;
+    for (io::ShardId shard = 0; shard < context.mesh.shards_count(); ++shard) {
+        const ShardMetrics& other = context.metrics.shard(shard);
+        const uint64_t refused_count = other.get(Metric::connections_refused);
+        const uint64_t all_count = other.get(Metric::connections);
+        // The two cells of another shard are not read at one moment.
+        if (all_count > refused_count) admitted_count += all_count - refused_count;
+    }
+    const base::Slot slot = lifecycle.accept(event.socket, event.listener);
+    if (admitted_count >= context.settings.connections_max) {
+        connections.at(slot).is_over_limit = true;
+        metrics.add(Metric::connections_refused);
+    }
+    if (phase == Phase::closing || phase == Phase::stopped) lifecycle.abort(slot);
+}
+
+void Shard::Impl::on_recv(const io::Event& event) {
+    Connection& connection = connections.at(event.slot);
+    connection.recv_armed = event.more;
+    if (!event.more) connection.recv_stopping = false;
+    if (event.result > 0) {
+        ++receives_count;
+        on_recv_bytes(event.slot, connection, event.bytes);
+    } else {
+        on_recv_end(event.slot, connection, event.result);
+    }
+    // The receive may have ended although more will follow, or have been stopped for a pause that
+    // is over.
+    if (Connection* still = connections.find(event.slot)) {
+        if (still->state == State::joining) {
+            lifecycle.advance(event.slot);
+        } else {
+            lifecycle.read_on(event.slot);
+        }
+    }
+}
+
+void Shard::Impl::on_recv_bytes(base::Slot slot, Connection& connection, std::span<uint8_t> bytes) {
+    metrics.add(Metric::received_bytes_total, bytes.size());
+    heartbeat.life(connection);
+    switch (connection.state) {
+        case State::http: http.receive(slot, bytes); return;
+        case State::open: session.receive(slot, bytes); return;
+        case State::closing:
+        case State::lingering:
+            lifecycle.discarded(slot, static_cast<uint32_t>(bytes.size()));
+            return;
+        case State::joining: return;
+        case State::closed: break;
+    }
+    UNREACHABLE();
+}
+
+void Shard::Impl::on_recv_end(base::Slot slot, Connection& connection, int32_t result) {
+    switch (result) {
+        case 0: lifecycle.peer_ended(slot); return;
+        case -ECANCELED: return;  // recv_stop has done its work
+        case -ENOBUFS:            // no buffer was at home; wait for one in the line
+            metrics.add(Metric::receives_starved_total);
+            connection.recv_starved = true;
+            starved.push(slot);
+            return;
+        default:
+            // The connection is broken (ECONNRESET, ETIMEDOUT, EHOSTUNREACH…) or the kernel is out
+            // of memory; whatever it is, nothing will come any more and what was queued has no
+            // reader.
+            lifecycle.abort(slot);
+            return;
+    }
+}
+
+void Shard::Impl::on_send(const io::Event& event) {
+    Connection& connection = connections.at(event.slot);
+    outbox.sent(event.slot, event.result);
+    if (event.result < 0) {
+        lifecycle.abort(event.slot);
+        lifecycle.advance(event.slot);
+        return;
+    }
+    heartbeat.sent(connection);
+    switch (connection.state) {
+        case State::http: http.sent(event.slot); return;
+        case State::open: session.sent(event.slot); return;
+        case State::closing:
+        case State::lingering:
+        case State::joining: lifecycle.advance(event.slot); return;
+        case State::closed: break;
+    }
+    UNREACHABLE();
+}
+
+void Shard::Impl::starved_rearm() {
+    // As many as buffers came home: what was lent in this turn returns when the next one begins. At
+    // least one, since all are home when none was lent.
+    uint32_t budget = std::max(receives_count, 1u);
+    while (budget > 0 && !starved.is_empty()) {
+        const base::Slot slot = starved.pop();
+        Connection* connection = connections.find(slot);
+        if (connection == nullptr || !connection->recv_starved) continue;
+        connection->recv_starved = false;
+        lifecycle.read_on(slot);
+        --budget;
+    }
+}
+
+void Shard::Impl::accepts_retry() {
+    if (context.reactor.now_ns() < accept_retry_at_ns) return;
+    accept_retry_at_ns = base::never_ns;
+    for (uint16_t listener = 0; listener < listener_failed.size(); ++listener) {
+        if (listener_failed[listener]) context.reactor.accept_start(listener);
+        listener_failed[listener] = false;
+    }
+}
+
+void Shard::Impl::deliver_drain() {
+    for (io::ShardId from = 0; from < context.mesh.shards_count(); ++from) {
+        if (from == context.id) continue;
+        io::Lane& lane = context.mesh.deliver(from, context.id);
+        for (uint32_t count = 0; count < records_per_lane_and_turn_max; ++count) {
+            const std::span<const uint8_t> bytes = lane.front();
+            if (bytes.empty()) break;
+            Record record = CrossCore::decode(bytes);
+            on_result(record);
+            lane.pop();
+        }
+    }
+}
+
+void Shard::Impl::on_result(Record& record) {
+    switch (record.type) {
+        case RecordType::message: fanout.deliver(record.publication); return;
+        case RecordType::published: {
+            const Origin& origin = record.publication.origin;
+            const Connection* connection = connections.find(origin.slot);
+            if (connection == nullptr) return;
+            if (connection->state == State::open) session.published(origin.slot, origin.id);
+            if (connection->state == State::http) http.published(origin.slot);
+            return;
+        }
+        case RecordType::interest_ack:
+            joined.clear();
+            joins.acknowledged(record.token, joined);
+            for (const Joined& one : joined) session.joined(one);
+            return;
+        case RecordType::drained: ++drained_count; return;
+        case RecordType::publish:
+        case RecordType::interest_add:
+        case RecordType::interest_remove:
+        case RecordType::quiesced: break;
+    }
+    UNREACHABLE();
+}
+
+void Shard::Impl::forward_drain() {
+    const uint32_t shards_count = context.mesh.shards_count();
+    forward_is_blocked = false;
+    for (uint32_t step = 1; step < shards_count; ++step) {
+        // Each shard begins with its right-hand neighbour, so that no lane is always the last.
+        const io::ShardId from = (context.id + step) % shards_count;
+        io::Lane& lane = context.mesh.forward(from, context.id);
+        for (uint32_t count = 0; count < records_per_lane_and_turn_max; ++count) {
+            const std::span<const uint8_t> bytes = lane.front();
+            // A record is taken only when there is room for all that can follow from it.
+            if (bytes.empty()) break;
+            if (!courier.has_room_for_results(bytes.size())) {
+                forward_is_blocked = true;
+                break;
+            }
+            Record record = CrossCore::decode(bytes);
+            on_request(from, record);
+            lane.pop();
+        }
+    }
+}
+
+void Shard::Impl::on_request(io::ShardId from, Record& record) {
+    switch (record.type) {
+        case RecordType::publish:
+            fanout.sequence(record.publication);
+            if (record.publication.origin.wants_answer)
+                courier.write_published(record.publication.origin);
+            return;
+        case RecordType::interest_add:
+            interest.subscribe(from, record.filter);
+            courier.write_interest_ack(from, record.token);
+            return;
+        case RecordType::interest_remove: interest.unsubscribe(from, record.filter); return;
+        case RecordType::quiesced: ++quiesced_count; return;
+        case RecordType::message:
+        case RecordType::published:
+        case RecordType::interest_ack:
+        case RecordType::drained: break;
+    }
+    UNREACHABLE();
+}
+
+void Shard::Impl::timers_expire() {
+    uint32_t expired[timers_per_turn_max];
+    const uint32_t count = timers.expire(context.reactor.now_ns(), expired);
+    for (uint32_t position = 0; position < count; ++position) {
+        const base::Slot slot = connections.slot_of(expired[position]);
+        switch (connections.at(slot).state) {
+            case State::http: http.timed_out(slot); break;
+            case State::open: heartbeat.timed_out(slot); break;
+            case State::closing:
+            case State::lingering: lifecycle.timed_out(slot); break;
+            case State::joining:
+            case State::closed: UNREACHABLE();
+        }
+    }
+}
+
+void Shard::Impl::doomed_close() {
+    for (const base::Slot slot : outbox.take_doomed()) {
+        const Connection* connection = connections.find(slot);
+        if (connection == nullptr || connection->state != State::open) continue;
+        lifecycle.close_websocket(slot, CloseCode::slow_consumer,
+                                  row_of(CloseCode::slow_consumer).reason, Lifecycle::Queued::drop);
+    }
+}
+
+void Shard::Impl::requests_take() {
+    const uint32_t requests = context.mesh.requests_take(context.id);
+    if ((requests & static_cast<uint32_t>(io::Request::stop)) != 0 && phase == Phase::running)
+        stop_begin();
+    if ((requests & static_cast<uint32_t>(io::Request::stop_now)) != 0) {
+        if (phase == Phase::running) stop_begin();
+        stop_deadline_ns = 0;
+    }
+}
+
+void Shard::Impl::stop_begin() {
+    phase = Phase::quiescing;
+    accept_retry_at_ns = base::never_ns;
+    stop_deadline_ns = context.reactor.now_ns() + context.settings.drain_timeout_ns;
+    log(LogLevel::info, "stopping", {{"connections", std::to_string(connections.size())}});
+    for (uint16_t listener = 0; listener < context.listeners.size(); ++listener) {
+        context.reactor.accept_stop(listener);
+    }
+    http.drain();
+    session.drain();
+    joins.stop();
+    for (io::ShardId shard = 0; shard < context.mesh.shards_count(); ++shard) {
+        if (shard != context.id) courier.tell_quiesced(shard);
+    }
+}
+
+void Shard::Impl::stop_advance() {
+    const uint32_t others_count = context.mesh.shards_count() - 1;
+    const bool is_late = context.reactor.now_ns() >= stop_deadline_ns;
+    if (phase == Phase::quiescing && (is_late || quiesced_count == others_count)) {
+        phase = Phase::draining;
+        for (io::ShardId shard = 0; shard <= others_count; ++shard) {
+            if (shard != context.id) courier.tell_drained(shard);
+        }
+    }
+    if (phase == Phase::draining && (is_late || drained_count == others_count)) {
+        phase = Phase::closing;
+        goodbye();
+    }
+    if (phase == Phase::closing) {
+        if (is_late)
+            connections.for_each([this](base::Slot slot, Connection&) { lifecycle.abort(slot); });
+        if (connections.size() == 0 && listeners_open == 0 && (is_late || !courier.owes())) {
+            phase = Phase::stopped;
+        }
+    }
+}
+
+void Shard::Impl::goodbye() {
+    std::string json;
+    connections.for_each([&](base::Slot slot, Connection& connection) {
+        if (connection.state == State::http) {
+            lifecycle.close_http(slot);
+        } else if (connection.state == State::open) {
+            if (!connection.is_echo) {  // whose clients speak no dialect
+                // Spread the return of the clients over a few seconds.
+                json.clear();
+                const uint64_t retry_ms = 500 + prng.below(4'500);
+                codec::append_goodbye(json, "draining", "the broker is stopping", retry_ms);
+                outbox.send_ordered(slot, json);
+            }
+            lifecycle.close_websocket(slot, CloseCode::going_away,
+                                      row_of(CloseCode::going_away).reason,
+                                      Lifecycle::Queued::flush);
+        }
+    });
+}
+
+void Shard::Impl::log(LogLevel level, std::string_view message,
+                      std::initializer_list<LogField> fields) {
+    if (!context.log.write(context.id, level, context.reactor.now_ns(), message, fields)) {
+        metrics.add(Metric::log_lines_dropped_total);
+    }
+}
+
+void Shard::Impl::gauges_update() {
+    metrics.set(Metric::subscriptions, router.subscriptions_count());
+    metrics.set(Metric::filters, router.filters_count());
+    metrics.add(Metric::turns_total);
+    metrics.observe_turn(context.reactor.now_ns(), context.reactor.busy_ns());
+}
+
+Shard::Shard(const ShardContext& context) : impl_(std::make_unique<Impl>(context)) {}
+
+Shard::~Shard() {
+    // Records that arrived after the stop may carry gifts, which must not leak.
+    for (io::ShardId from = 0; from < impl_->context.mesh.shards_count(); ++from) {
+        if (from == impl_->context.id) continue;
+        for (io::Lane* lane : {&impl_->context.mesh.deliver(from, impl_->context.id),
+                               &impl_->context.mesh.forward(from, impl_->context.id)}) {
+            while (!lane->front().empty()) {
+                static_cast<void>(CrossCore::decode(lane->front()));
+                lane->pop();
+            }
+        }
+    }
+}
+
+void Shard::turn() {
+    impl_->turn();
+}
+
+bool Shard::is_stopped() const {
+    return impl_->phase == Impl::Phase::stopped;
+}
+
+uint32_t Shard::connections_count() const {
+    return impl_->connections.size();
+}
+
+}  // namespace broker

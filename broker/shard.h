@@ -1,0 +1,69 @@
+// Shard: one core's broker. It owns all that its core touches: connections, router, timers, chunks.
+//
+// Owner: main (one per worker thread) or the simulated world. Thread: constructed anywhere, then
+// used on its own.
+// Invariants:
+//  1. Nothing but the lanes of the mesh (and the relaxed cells of metrics, and the log's lane) is
+//     shared with others.
+//  2. A turn is bounded: events, records, timers, resumed connections and sends each have a
+//     maximum; what is left over comes first in the next turn, which then does not wait.
+//  3. The stop is a drain, in phases that all shards pass together:
+//       running    →  a stop is requested
+//       quiescing  :  accepts are stopped, nothing more is decoded, `quiesced` goes to every shard
+//       draining   :  all shards are quiesced, so everything forwarded to us is sequenced;
+//       `drained` goes out closing    :  all shards are drained, so every acknowledged message is
+//       queued; goodbye, flush, close stopped    :  no connection, no listener, nothing owed
+//     A deadline cuts what is left.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "broker/listeners.h"
+#include "broker/log.h"
+#include "broker/metrics.h"
+#include "broker/settings.h"
+#include "io/mesh.h"
+#include "io/reactor.h"
+
+namespace broker {
+
+// What a shard is given; all of it outlives the shard.
+struct ShardContext {
+    io::ShardId id;
+    io::Reactor& reactor;
+    io::Mesh& mesh;
+    const Settings& settings;
+    MetricsRegistry& metrics;
+    Log& log;
+    const std::vector<ListenerRole>& listeners;  // as the reactor numbered them
+    std::string epoch;                           // the same for all shards
+    uint64_t hash_seed;                          // the same for all shards
+    uint64_t random_seed;                        // its own
+};
+
+// Slots that are kept beyond connections_max, so that those who are refused can be told so.
+inline constexpr uint32_t refusal_slots_count = 64;
+// How many sockets the reactor of each shard must be able to hold.
+uint32_t sockets_per_shard(const Settings& settings);
+
+class Shard {
+  public:
+    explicit Shard(const ShardContext& context);
+    ~Shard();
+    Shard(const Shard&) = delete;
+    Shard& operator=(const Shard&) = delete;
+
+    // One turn of the loop: waits for events, handles a bounded amount of everything, flushes.
+    void turn();
+    bool is_stopped() const;
+    uint32_t connections_count() const;
+
+  private:
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace broker

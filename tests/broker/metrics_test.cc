@@ -1,0 +1,163 @@
+#include "broker/metrics.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+#include <sstream>
+#include <string>
+
+#include "broker/close_codes.h"
+#include "io/base/units.h"
+
+namespace broker {
+namespace {
+
+// Prometheus' text format, as far as it is used: HELP and TYPE before the samples of a name.
+class Exposition {
+  public:
+    explicit Exposition(const std::string& text) {
+        std::istringstream lines(text);
+        for (std::string line; std::getline(lines, line);) take(line);
+    }
+
+    uint64_t value(const std::string& sample) const {
+        const auto found = samples_.find(sample);
+        EXPECT_NE(found, samples_.end()) << sample;
+        return found == samples_.end() ? UINT64_MAX : std::stoull(found->second);
+    }
+    const std::map<std::string, std::string>& samples() const { return samples_; }
+    const std::map<std::string, std::string>& types() const { return types_; }
+
+  private:
+    void take(const std::string& line) {
+        if (line.starts_with("# HELP ")) {
+            name_ = line.substr(7, line.find(' ', 7) - 7);
+            EXPECT_TRUE(helped_.insert(name_).second) << name_ << " is described twice";
+            EXPECT_GT(line.size(), 7 + name_.size() + 1) << name_ << " has no help";
+            return;
+        }
+        if (line.starts_with("# TYPE ")) {
+            const std::string rest = line.substr(7);
+            EXPECT_EQ(rest.substr(0, rest.find(' ')), name_) << "TYPE follows HELP";
+            types_[name_] = rest.substr(rest.find(' ') + 1);
+            return;
+        }
+        const size_t end = line.rfind(' ');
+        ASSERT_NE(end, std::string::npos) << line;
+        ASSERT_TRUE(line.starts_with(name_)) << line << " stands under " << name_;
+        EXPECT_TRUE(samples_.emplace(line.substr(0, end), line.substr(end + 1)).second) << line;
+    }
+
+    std::string name_;
+    std::set<std::string> helped_;
+    std::map<std::string, std::string> types_;
+    std::map<std::string, std::string> samples_;
+};
+
+Exposition exposition_of(const MetricsRegistry& registry) {
+    std::string text;
+    registry.append_text(text);
+    EXPECT_TRUE(text.ends_with('\n'));
+    return Exposition(text);
+}
+
+TEST(Metrics, TheTextHasEveryMetricOfEveryShard) {
+    MetricsRegistry registry(3, "1.2.3");
+    for (io::ShardId id = 0; id < 3; ++id) {
+        for (uint8_t metric = 0; metric < static_cast<uint8_t>(Metric::count); ++metric) {
+            registry.shard(id).set(static_cast<Metric>(metric), 100u * id + metric);
+        }
+    }
+    const Exposition exposition = exposition_of(registry);
+    EXPECT_EQ(exposition.value("fanfare_build_info{version=\"1.2.3\"}"), 1u);
+#define FANFARE_X(name, type, help)                                                            \
+    EXPECT_EQ(exposition.types().at("fanfare_" #name), #type);                                 \
+    for (uint64_t id = 0; id < 3; ++id) {                                                      \
+        EXPECT_EQ(exposition.value("fanfare_" #name "{shard=\"" + std::to_string(id) + "\"}"), \
+                  100 * id + static_cast<uint8_t>(Metric::name));                              \
+    }
+    FANFARE_METRICS(FANFARE_X)
+#undef FANFARE_X
+}
+
+TEST(Metrics, CountersAndOnlyCountersEndInTotal) {
+    const Exposition exposition = exposition_of(MetricsRegistry(1, "x"));
+    for (const auto& [name, type] : exposition.types()) {
+        EXPECT_EQ(type == "counter", name.ends_with("_total")) << name;
+    }
+}
+
+TEST(Metrics, CellsAddSubtractAndSet) {
+    ShardMetrics metrics;
+    metrics.add(Metric::websockets);
+    metrics.add(Metric::websockets, 4);
+    metrics.subtract(Metric::websockets);
+    EXPECT_EQ(metrics.get(Metric::websockets), 4u);
+    metrics.set(Metric::websockets, 9);
+    EXPECT_EQ(metrics.get(Metric::websockets), 9u);
+    EXPECT_EQ(metrics.get(Metric::connections), 0u);
+}
+
+TEST(Metrics, UpgradesAreCountedByStatusOverAllShards) {
+    MetricsRegistry registry(2, "x");
+    registry.shard(0).count_upgrade(101);
+    registry.shard(1).count_upgrade(101);
+    registry.shard(1).count_upgrade(426);
+    const Exposition exposition = exposition_of(registry);
+    EXPECT_EQ(exposition.value("fanfare_upgrades_total{status=\"101\"}"), 2u);
+    EXPECT_EQ(exposition.value("fanfare_upgrades_total{status=\"426\"}"), 1u);
+    EXPECT_EQ(exposition.value("fanfare_upgrades_total{status=\"403\"}"), 0u);
+}
+
+TEST(Metrics, EndsAreCountedByCodeAndApplicationsCodesAsOther) {
+    MetricsRegistry registry(1, "x");
+    for (const int code : {1000, 1006, 1006, 4100, 3000, 4999, 1008}) {
+        registry.shard(0).count_closed(static_cast<uint16_t>(code));
+    }
+    const Exposition exposition = exposition_of(registry);
+    EXPECT_EQ(exposition.value("fanfare_connections_closed_total{code=\"1000\"}"), 1u);
+    EXPECT_EQ(exposition.value("fanfare_connections_closed_total{code=\"1006\"}"), 2u);
+    EXPECT_EQ(exposition.value("fanfare_connections_closed_total{code=\"4100\"}"), 1u);
+    EXPECT_EQ(exposition.value("fanfare_connections_closed_total{code=\"other\"}"), 3u);
+}
+
+TEST(Metrics, EveryCloseCodeOfOursHasItsRow) {
+    for (const CloseCodeRow& row : close_codes) {
+        bool is_there = false;
+        for (const uint16_t code : closed_codes)
+            is_there = is_there || code == static_cast<uint16_t>(row.code);
+        EXPECT_TRUE(is_there) << row.name;
+    }
+}
+
+TEST(Metrics, TurnsFallIntoTheirBuckets) {
+    MetricsRegistry registry(1, "x");
+    ShardMetrics& metrics = registry.shard(0);
+    metrics.observe_turn(1, 10'000);         // on the bound of the first
+    metrics.observe_turn(2, 10'001);         // just beyond it
+    metrics.observe_turn(3, 5'000'000'000);  // beyond all
+    const Exposition exposition = exposition_of(registry);
+    EXPECT_EQ(exposition.types().at("fanfare_turn_seconds"), "histogram");
+    EXPECT_EQ(exposition.value("fanfare_turn_seconds_bucket{shard=\"0\",le=\"1e-05\"}"), 1u);
+    EXPECT_EQ(exposition.value("fanfare_turn_seconds_bucket{shard=\"0\",le=\"5e-05\"}"), 2u);
+    EXPECT_EQ(exposition.value("fanfare_turn_seconds_bucket{shard=\"0\",le=\"1\"}"), 2u);
+    EXPECT_EQ(exposition.value("fanfare_turn_seconds_bucket{shard=\"0\",le=\"+Inf\"}"), 3u);
+    EXPECT_EQ(exposition.value("fanfare_turn_seconds_count{shard=\"0\"}"), 3u);
+    EXPECT_EQ(exposition.samples().at("fanfare_turn_seconds_sum{shard=\"0\"}"), "5.000020001");
+}
+
+TEST(Metrics, HealthEndsFiveSecondsAfterTheOldestTurn) {
+    MetricsRegistry registry(2, "x");
+    registry.shard(0).observe_turn(100 * base::ns_per_s, 0);
+    registry.shard(1).observe_turn(103 * base::ns_per_s, 0);
+    EXPECT_TRUE(registry.is_healthy(100 * base::ns_per_s));
+    EXPECT_TRUE(registry.is_healthy(105 * base::ns_per_s));
+    EXPECT_FALSE(registry.is_healthy(105 * base::ns_per_s + 1));
+    registry.shard(0).observe_turn(105 * base::ns_per_s, 0);
+    EXPECT_TRUE(registry.is_healthy(108 * base::ns_per_s));
+    EXPECT_TRUE(registry.is_healthy(50 * base::ns_per_s)) << "another shard's clock may be ahead";
+}
+
+}  // namespace
+}  // namespace broker

@@ -1,0 +1,248 @@
+// Sessions whose commands and messages travel through the lanes between shards.
+
+#include <gtest/gtest.h>
+
+#include <cerrno>
+#include <string>
+#include <vector>
+
+#include "broker/session.h"
+#include "tests/broker/shard_world.h"
+
+namespace broker {
+namespace {
+
+using codec::Opcode;
+using testing::array_of;
+using testing::client_frame;
+using testing::error_code;
+using testing::message_text;
+using testing::Peer;
+using testing::World;
+using testing::WorldOptions;
+using Texts = std::vector<std::string>;
+
+class TwoShards : public ::testing::Test {
+  protected:
+    explicit TwoShards(uint64_t lane_bytes = base::mib) : world_(options_of(lane_bytes)) {}
+
+    static WorldOptions options_of(uint64_t lane_bytes) {
+        WorldOptions options{.shards_count = 2};
+        options.settings.lane_bytes = lane_bytes;
+        return options;
+    }
+    static std::string publish(std::string_view topic, int number, std::string_view padding = "") {
+        return R"({"op":"publish","id":)" + std::to_string(number) + R"(,"topic":")" +
+               std::string(topic) + R"(","data":[)" + std::to_string(number) + ",\"" +
+               std::string(padding) + "\"]}";
+    }
+    void turn_alone(io::ShardId shard, int count = 5) {
+        for (; count > 0; --count) world_.turn(shard);
+    }
+
+    World world_;
+};
+
+TEST_F(TwoShards, MessagesReachEveryShardWhoeverOwnsThem) {
+    const Peer readers[] = {world_.client(0), world_.client(1)};
+    for (const Peer& reader : readers) reader.subscribe("#");
+    for (const io::ShardId from : {0u, 1u}) {
+        const Peer writer = world_.client(from);
+        for (const io::ShardId owner : {0u, 1u}) {
+            const std::string topic = world_.topic_owned_by(owner);
+            writer.say(publish(topic, 7));
+            EXPECT_EQ(writer.take_texts(), Texts{R"({"op":"published","id":7})"});
+            for (const Peer& reader : readers)
+                EXPECT_EQ(reader.take_texts(), Texts{message_text(topic, R"("data":[7,""])")});
+        }
+    }
+    EXPECT_EQ(world_.metric(Metric::messages_published_total), 4u);
+    EXPECT_EQ(world_.metric(Metric::deliveries_total), 8u);
+}
+
+TEST_F(TwoShards, EchoFalseIsKeptAcrossShards) {
+    const std::string topic = world_.topic_owned_by(1);
+    const Peer writer = world_.client(0);
+    const Peer reader = world_.client(0);
+    for (const Peer& peer : {writer, reader}) peer.subscribe(topic);
+    writer.say(R"({"op":"publish","topic":")" + topic + R"(","data":1,"echo":false})");
+    EXPECT_EQ(writer.take_texts(), Texts{});
+    EXPECT_EQ(reader.take_texts().size(), 1u);
+}
+
+TEST_F(TwoShards, LargePayloadsCross) {
+    const std::string topic = world_.topic_owned_by(1);
+    const Peer peer = world_.client(0);
+    peer.subscribe(topic);
+    const std::string text(60'000, 'x');
+    peer.say(R"({"op":"publish","topic":")" + topic + R"(","text":")" + text + "\"}");
+    EXPECT_EQ(peer.take_texts(), Texts{message_text(topic, "\"text\":\"" + text + "\"")});
+}
+
+TEST_F(TwoShards, SubscribedComesWithTheLastAcknowledgement) {
+    const Peer peer = world_.client(0);
+    peer.socket().inbound = client_frame(Opcode::text, R"({"op":"subscribe","id":1,"filter":"#"})");
+    turn_alone(0);
+    EXPECT_EQ(peer.take_texts(), Texts{});
+    world_.settle();
+    EXPECT_EQ(peer.take_texts(), Texts{R"({"op":"subscribed","id":1})"});
+}
+
+TEST_F(TwoShards, UnsubscribeWaitsForTheJoin) {
+    const std::string topic = world_.topic_owned_by(1);
+    const Peer peer = world_.client(0);
+    peer.socket().inbound = client_frame(
+        Opcode::text, R"([{"op":"subscribe","id":1,"filter":")" + topic +
+                          R"("},{"op":"ping","id":2},{"op":"unsubscribe","id":3,"filter":")" +
+                          topic + R"("},{"op":"ping","id":4}])");
+    turn_alone(0);
+    EXPECT_EQ(peer.take_texts(), Texts{R"({"op":"pong","id":2})"});
+    world_.settle();
+    EXPECT_EQ(peer.take_texts(), (Texts{R"({"op":"pong","id":4})", R"({"op":"subscribed","id":1})",
+                                        R"({"op":"unsubscribed","id":3})"}));
+    EXPECT_EQ(world_.metric(Metric::subscriptions), 0u);
+}
+
+TEST_F(TwoShards, JoiningFiltersCountAgainstTheLimit) {
+    const std::string topic = world_.topic_owned_by(1);
+    const Peer peer = world_.client(0);
+    Texts filters;
+    for (int index = 0; index < 1'024; ++index)
+        filters.push_back("\"x/" + std::to_string(index) + "\"");
+    peer.socket().inbound =
+        client_frame(Opcode::text, R"({"op":"subscribe","id":1,"filters":)" +
+                                       array_of({filters.begin(), filters.begin() + 1'000}) + "}") +
+        client_frame(Opcode::text, R"({"op":"subscribe","id":2,"filters":)" +
+                                       array_of({filters.begin() + 1'000, filters.end()}) + "}") +
+        client_frame(Opcode::text, R"({"op":"subscribe","id":3,"filter":"#"})");
+    world_.settle();
+    const Texts texts = peer.take_texts();
+    ASSERT_EQ(texts.size(), 3u);
+    EXPECT_EQ(error_code(texts[0]), "too_many_subscriptions");
+    EXPECT_EQ(world_.metric(Metric::subscriptions), 1'024u);
+}
+
+TEST_F(TwoShards, AConnectionThatEndsWhileItJoinsLeavesNothingBehind) {
+    const std::string topic = world_.topic_owned_by(1);
+    const Peer peer = world_.client(0);
+    peer.socket().inbound =
+        client_frame(Opcode::text, R"({"op":"subscribe","id":1,"filter":")" + topic + "\"}");
+    turn_alone(0);
+    peer.socket().error = ECONNRESET;
+    turn_alone(0);
+    EXPECT_TRUE(peer.is_closed());
+    world_.settle();
+    EXPECT_EQ(world_.metric(Metric::subscriptions), 0u);
+    // The owner sends nothing to a shard that wants nothing: one delivery, to the local subscriber.
+    const Peer reader = world_.client(1);
+    reader.subscribe(topic);
+    reader.say(publish(topic, 1));
+    EXPECT_EQ(reader.take_texts().size(), 2u);
+    EXPECT_EQ(world_.metric(Metric::deliveries_total), 1u);
+}
+
+class TinyLanes : public TwoShards {
+  protected:
+    TinyLanes() : TwoShards(8 * base::kib) {}
+};
+
+TEST_F(TinyLanes, AFullLanePausesThePublisherAndNothingIsLost) {
+    const std::string topic = world_.topic_owned_by(1);
+    const Peer writer = world_.client(0);
+    const Peer reader = world_.client(0);
+    reader.subscribe(topic);
+    constexpr int messages_count = 300;
+    const std::string padding(700, 'x');
+    for (int number = 0; number < messages_count; ++number) {
+        writer.socket().inbound += client_frame(Opcode::text, publish(topic, number, padding));
+    }
+    turn_alone(0);
+    EXPECT_GT(world_.metric(Metric::pauses_total), 0u);
+    EXPECT_FALSE(writer.socket().recv_armed);
+    EXPECT_EQ(world_.kernel(0).deadline_ns, world_.now_ns() + base::ns_per_ms)
+        << "tried again soon";
+    world_.settle();
+    const Texts answers = writer.take_texts();
+    const Texts texts = reader.take_texts();
+    ASSERT_EQ(texts.size(), static_cast<size_t>(messages_count));
+    ASSERT_EQ(answers.size(), static_cast<size_t>(messages_count));
+    for (int number = 0; number < messages_count; ++number) {
+        const std::string text = std::to_string(number);
+        EXPECT_EQ(texts[static_cast<size_t>(number)],
+                  message_text(topic, "\"data\":[" + text + ",\"" + padding + "\"]"));
+        EXPECT_EQ(answers[static_cast<size_t>(number)], R"({"op":"published","id":)" + text + "}");
+    }
+    EXPECT_TRUE(writer.socket().recv_armed);
+}
+
+TEST_F(TinyLanes, AFullDeliverLanePausesTheOwnersOwnPublishers) {
+    const std::string topic = world_.topic_owned_by(0);
+    const Peer reader = world_.client(1);
+    reader.subscribe(topic);
+    const Peer writer = world_.client(0);
+    constexpr int messages_count = 100;
+    for (int number = 0; number < messages_count; ++number) {
+        writer.socket().inbound +=
+            client_frame(Opcode::text, publish(topic, number, std::string(700, 'x')));
+    }
+    turn_alone(0);
+    EXPECT_GT(world_.metric(Metric::pauses_total), 0u);
+    world_.settle();
+    EXPECT_EQ(reader.take_texts().size(), static_cast<size_t>(messages_count));
+    EXPECT_EQ(writer.take_texts().size(), static_cast<size_t>(messages_count));
+}
+
+TEST_F(TinyLanes, FloodsInBothDirectionsPassEachOther) {
+    std::vector<Peer> writers;
+    std::vector<Peer> readers;
+    for (const io::ShardId shard : {0u, 1u}) {
+        readers.push_back(world_.client(shard));
+        readers.back().subscribe("#");
+        for (int count = 0; count < 10; ++count) writers.push_back(world_.client(shard));
+    }
+    constexpr int messages_count = 40;
+    for (const Peer& writer : writers) {
+        for (int number = 0; number < messages_count; ++number) {
+            const std::string topic = world_.topic_owned_by(number % 2 == 0 ? 0 : 1);
+            writer.socket().inbound +=
+                client_frame(Opcode::text, publish(topic, number, std::string(600, 'x')));
+        }
+    }
+    world_.settle();
+    const size_t all = writers.size() * messages_count;
+    const Texts first = readers[0].take_texts();
+    const Texts second = readers[1].take_texts();
+    EXPECT_EQ(first.size(), all);
+    EXPECT_EQ(second.size(), all);
+    // One order per topic for all subscribers.
+    for (const io::ShardId owner : {0u, 1u}) {
+        const std::string begin =
+            "{\"op\":\"message\",\"topic\":\"" + world_.topic_owned_by(owner) + "\"";
+        const auto of_topic = [&begin](const Texts& texts) {
+            Texts found;
+            for (const std::string& text : texts) {
+                if (text.starts_with(begin)) found.push_back(text);
+            }
+            return found;
+        };
+        EXPECT_EQ(of_topic(first), of_topic(second));
+    }
+}
+
+TEST_F(TinyLanes, ManySubscriptionsAtOnceAreOwedAndJoined) {
+    const Peer peer = world_.client(0);
+    Texts filters;
+    for (int index = 0; index < 1'000; ++index) {
+        filters.push_back("\"" + std::to_string(index) + "/+\"");
+    }
+    peer.say(R"({"op":"subscribe","id":1,"filters":)" + array_of(filters) + "}");
+    EXPECT_EQ(peer.take_texts(), Texts{R"({"op":"subscribed","id":1})"});
+    const Peer writer = world_.client(1);
+    writer.say(publish("999/x", 1));
+    EXPECT_EQ(peer.take_texts().size(), 1u);
+    peer.fail(ECONNRESET);
+    EXPECT_EQ(world_.metric(Metric::subscriptions), 0u);
+}
+
+}  // namespace
+}  // namespace broker

@@ -1,0 +1,290 @@
+#include "tests/broker/shard_world.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "broker/partitions.h"
+#include "io/base/check.h"
+
+namespace broker::testing {
+
+std::string client_frame(codec::Opcode opcode, std::string_view payload, bool fin) {
+    const uint8_t key[4] = {0x12, 0xab, 0x34, 0xcd};
+    uint8_t header[codec::frame_header_bytes_max];
+    const uint32_t header_bytes = codec::encode_masked_frame_header(
+        {.opcode = opcode, .fin = fin, .payload_bytes = payload.size()}, key, header);
+    std::string frame(reinterpret_cast<const char*>(header), header_bytes);
+    for (size_t index = 0; index < payload.size(); ++index) {
+        frame += static_cast<char>(static_cast<uint8_t>(payload[index]) ^ key[index % 4]);
+    }
+    return frame;
+}
+
+std::string close_payload(uint16_t code, std::string_view reason) {
+    std::string payload{static_cast<char>(code >> 8), static_cast<char>(code & 0xff)};
+    return payload.append(reason);
+}
+
+std::string message_text(std::string_view topic, std::string_view payload) {
+    return "{\"op\":\"message\",\"topic\":\"" + std::string(topic) + "\"," + std::string(payload) +
+           "}";
+}
+
+std::string array_of(const std::vector<std::string>& values) {
+    std::string text = "[";
+    for (const std::string& value : values) {
+        if (text.size() > 1) text += ',';
+        text += value;
+    }
+    return text + "]";
+}
+
+std::string error_code(const std::string& text) {
+    const size_t begin = text.find("\"code\":\"");
+    if (!text.starts_with("{\"op\":\"error\"") || begin == std::string::npos) {
+        return "no error: " + text;
+    }
+    return text.substr(begin + 8, text.find('"', begin + 8) - begin - 8);
+}
+
+FakeSocket& Peer::socket() const {
+    return world_->kernel(shard_).sockets[number_];
+}
+
+void Peer::send(std::string_view bytes) const {
+    socket().inbound.append(bytes);
+    world_->settle();
+}
+
+void Peer::subscribe(std::string_view filter) const {
+    say("{\"op\":\"subscribe\",\"filter\":\"" + std::string(filter) + "\"}");
+    const std::vector<std::string> texts = take_texts();
+    CHECK(texts.size() == 1 && texts[0] == "{\"op\":\"subscribed\"}");
+}
+
+void Peer::finish() const {
+    socket().peer_finished = true;
+    world_->settle();
+}
+
+void Peer::fail(int error) const {
+    socket().error = error;
+    world_->settle();
+}
+
+void Peer::read_on() const {
+    socket().send_room_bytes = UINT64_MAX;
+    world_->settle();
+}
+
+std::string Peer::take_bytes() const {
+    return std::exchange(socket().outbound, {});
+}
+
+std::vector<Frame> Peer::take_frames() const {
+    std::string& outbound = socket().outbound;
+    const size_t bytes_count = outbound.size();
+    outbound.resize(bytes_count + base::readable_padding_bytes);
+    std::span<uint8_t> input{reinterpret_cast<uint8_t*>(outbound.data()), bytes_count};
+    codec::FrameDecoder decoder(codec::Role::client);
+    std::vector<Frame> frames;
+    while (true) {
+        const codec::Decoded decoded =
+            decoder.next(input, {.message_bytes_max = uint64_t{1} << 28});
+        if (decoded.kind == codec::Decoded::Kind::need_more) break;
+        CHECK(decoded.kind != codec::Decoded::Kind::violation);
+        frames.push_back(
+            {decoded.kind,
+             decoded.close_code,
+             {reinterpret_cast<const char*>(decoded.payload.data()), decoded.payload.size()}});
+    }
+    CHECK(decoder.buffered_bytes() == 0);  // only whole frames came
+    outbound.clear();
+    return frames;
+}
+
+std::vector<std::string> Peer::take_texts() const {
+    std::vector<std::string> texts;
+    for (Frame& frame : take_frames()) {
+        CHECK(frame.kind == codec::Decoded::Kind::text);
+        texts.push_back(std::move(frame.payload));
+    }
+    return texts;
+}
+
+std::string Peer::take_response() const {
+    std::string& outbound = socket().outbound;
+    const size_t head_end = outbound.find("\r\n\r\n");
+    if (head_end == std::string::npos) return {};
+    size_t bytes = head_end + 4;
+    const size_t field = outbound.substr(0, head_end).find("Content-Length: ");
+    if (field != std::string::npos) {
+        size_t content_bytes = 0;
+        const char* const begin = outbound.data() + field + 16;
+        std::from_chars(begin, outbound.data() + head_end, content_bytes);
+        bytes += content_bytes;
+    }
+    CHECK(outbound.size() >= bytes);
+    std::string response = outbound.substr(0, bytes);
+    outbound.erase(0, bytes);
+    return response;
+}
+
+std::string Peer::upgrade_request(std::string_view extra_fields) {
+    return "GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+           "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n" +
+           std::string(extra_fields) + "\r\n";
+}
+
+void Peer::upgrade(std::string_view extra_fields) const {
+    send(upgrade_request(extra_fields));
+    CHECK(take_response().starts_with("HTTP/1.1 101 "));
+    const std::vector<std::string> texts = take_texts();
+    CHECK(texts.size() == 1 && texts[0].starts_with("{\"op\":\"welcome\""));
+}
+
+World::World(const WorldOptions& options)
+    : settings(options.settings),
+      listeners_(options.listeners),
+      mesh_({.shards_count = options.shards_count,
+             .deliver_bytes = options.settings.lane_bytes,
+             .forward_bytes = options.settings.lane_bytes}),
+      metrics_(options.shards_count, "test"),
+      log_(options.shards_count, LogLevel::debug) {
+    for (io::ShardId id = 0; id < options.shards_count; ++id) {
+        auto impl = std::make_unique<io::Reactor::Impl>();
+        impl->now_ns = now_ns_;
+        reactors_.push_back(std::make_unique<io::Reactor>(std::move(impl)));
+        for (size_t count = 0; count < listeners_.size(); ++count) reactors_[id]->listener_add(-1);
+        shards_.push_back(std::make_unique<Shard>(ShardContext{.id = id,
+                                                               .reactor = *reactors_[id],
+                                                               .mesh = mesh_,
+                                                               .settings = settings,
+                                                               .metrics = metrics_,
+                                                               .log = log_,
+                                                               .listeners = listeners_,
+                                                               .epoch = "epoch",
+                                                               .hash_seed = hash_seed,
+                                                               .random_seed = options.seed + id}));
+    }
+    settle();
+}
+
+World::~World() {
+    request(io::Request::stop_now);
+    for (int round = 0; round < 100 && !is_stopped(); ++round) turn_all();
+    for (const std::unique_ptr<Shard>& shard : shards_) {
+        CHECK(shard->is_stopped());
+        CHECK(shard->connections_count() == 0);
+    }
+    for (const std::unique_ptr<io::Reactor>& reactor : reactors_) {
+        for (const FakeSocket& socket : reactor->impl().sockets) {
+            CHECK(socket.is_closed || socket.slot.is_none());
+        }
+        for (const io::Reactor::Impl::Listener& listener : reactor->impl().listeners) {
+            CHECK(listener.is_stopped);
+        }
+    }
+    // What was subscribed, queued or half received is given up.
+    CHECK(metric(Metric::subscriptions) == 0);
+    CHECK(metric(Metric::outbound_bytes) == 0);
+    CHECK(metric(Metric::reassembly_bytes) == 0);
+    CHECK(metric(Metric::websockets) == 0);
+}
+
+Peer World::connect(io::ShardId shard, uint16_t listener) {
+    const uint32_t number = kernel(shard).connect(listener);
+    settle();
+    return Peer(*this, shard, number);
+}
+
+Peer World::client(io::ShardId shard, std::string_view extra_fields) {
+    const Peer peer = connect(shard);
+    peer.upgrade(extra_fields);
+    return peer;
+}
+
+void World::turn_all() {
+    for (const std::unique_ptr<Shard>& shard : shards_) shard->turn();
+}
+
+bool World::is_busy(io::ShardId shard) {
+    const io::Reactor::Impl& impl = kernel(shard);
+    return !impl.events.empty() || impl.deadline_ns == 0;
+}
+
+void World::settle() {
+    // A record may go there and back, and a connection that it wakes may send one more.
+    constexpr int quiet_rounds_wanted = 4;
+    int quiet_rounds = 0;
+    for (int round = 0; quiet_rounds < quiet_rounds_wanted; ++round) {
+        CHECK(round < 20'000);
+        bool is_quiet = true;
+        for (io::ShardId id = 0; id < shards_.size(); ++id) {
+            turn(id);
+            is_quiet = is_quiet && !is_busy(id);
+        }
+        quiet_rounds = is_quiet ? quiet_rounds + 1 : 0;
+    }
+}
+
+void World::jump(uint64_t duration_ns) {
+    now_ns_ += duration_ns;
+    for (const std::unique_ptr<io::Reactor>& reactor : reactors_) reactor->impl().now_ns = now_ns_;
+}
+
+void World::run_for(uint64_t duration_ns) {
+    const uint64_t end_ns = now_ns_ + duration_ns;
+    while (now_ns_ < end_ns) {
+        uint64_t next_ns = end_ns;
+        for (const std::unique_ptr<io::Reactor>& reactor : reactors_) {
+            next_ns =
+                std::min(next_ns, std::max(reactor->impl().deadline_ns, now_ns_ + base::ns_per_ms));
+        }
+        jump(next_ns - now_ns_);
+        settle();
+    }
+}
+
+void World::request(io::Request request) {
+    for (io::ShardId id = 0; id < shards_.size(); ++id) mesh_.request(id, request);
+}
+
+bool World::is_stopped() const {
+    return std::all_of(shards_.begin(), shards_.end(),
+                       [](const std::unique_ptr<Shard>& shard) { return shard->is_stopped(); });
+}
+
+uint64_t World::metric(Metric metric) const {
+    uint64_t sum = 0;
+    for (io::ShardId id = 0; id < shards_.size(); ++id) sum += metrics_.shard(id).get(metric);
+    return sum;
+}
+
+uint64_t World::closed_count(uint16_t code) const {
+    uint64_t sum = 0;
+    for (size_t row = 0; row < std::size(closed_codes); ++row) {
+        if (closed_codes[row] != code) continue;
+        for (io::ShardId id = 0; id < shards_.size(); ++id) sum += metrics_.shard(id).closed(row);
+    }
+    return sum;
+}
+
+std::vector<std::string> World::take_log() {
+    std::vector<std::string> lines;
+    uint64_t now_ns = 0;
+    std::string line;
+    while (log_.read(now_ns, line)) lines.push_back(line);
+    return lines;
+}
+
+std::string World::topic_owned_by(io::ShardId shard, uint32_t number) const {
+    const Partitions partitions(settings.partitions, static_cast<uint32_t>(shards_.size()),
+                                hash_seed);
+    for (uint32_t index = 0;; ++index) {
+        const std::string topic = "topic/" + std::to_string(index);
+        if (partitions.owner_of(topic) == shard && number-- == 0) return topic;
+    }
+}
+
+}  // namespace broker::testing

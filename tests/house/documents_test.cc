@@ -1,0 +1,88 @@
+// The tables in the documents are those in the code: the error codes, close codes, settings and
+// metrics stand in one place each, and what is printed about them must not rot.
+//
+// When a test fails it prints the table that belongs between the two markers.
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <sstream>
+#include <string>
+
+#include "broker/close_codes.h"
+#include "broker/metrics.h"
+#include "broker/settings.h"
+#include "codec/errors.h"
+
+namespace {
+
+std::string read_file(const std::string& name) {
+    const std::ifstream file(std::string(FANFARE_SOURCE_DIR) + "/" + name);
+    std::stringstream text;
+    text << file.rdbuf();
+    return text.str();
+}
+
+// What stands between "<!-- table: NAME -->" and the next "<!-- end -->".
+std::string table_in(const std::string& file, const std::string& name) {
+    const std::string text = read_file(file);
+    const std::string begin_mark = "<!-- table: " + name + " -->\n";
+    const size_t begin = text.find(begin_mark);
+    if (begin == std::string::npos) return "no table named " + name + " in " + file;
+    const size_t end = text.find("<!-- end -->", begin);
+    return text.substr(begin + begin_mark.size(), end - begin - begin_mark.size());
+}
+
+std::string code(std::string_view text) {
+    return "`" + std::string(text) + "`";
+}
+
+TEST(Documents, ErrorCodes) {
+    std::string table = "| code | meaning |\n|---|---|\n";
+#define FANFARE_X(name, meaning) \
+    table += "| " + code(#name) + " | " + std::string(meaning) + " |\n";
+    FANFARE_ERROR_CODES(FANFARE_X)
+#undef FANFARE_X
+    EXPECT_EQ(table_in("PROTOCOL.md", "error codes"), table);
+}
+
+std::string text_of(broker::Reconnect reconnect) {
+    switch (reconnect) {
+        case broker::Reconnect::no: return "no";
+        case broker::Reconnect::with_jitter: return "with jitter";
+        case broker::Reconnect::after_retry_ms: return "after retry_ms";
+        case broker::Reconnect::at_once: return "at once";
+    }
+    return "";
+}
+
+TEST(Documents, CloseCodes) {
+    std::string table = "| code | name | reconnect | why |\n|---|---|---|---|\n";
+    for (const broker::CloseCodeRow& row : broker::close_codes) {
+        table += "| " + std::to_string(static_cast<uint16_t>(row.code)) + " | " + code(row.name) +
+                 " | " + text_of(row.reconnect) + " | " + std::string(row.reason) + " |\n";
+    }
+    EXPECT_EQ(table_in("PROTOCOL.md", "close codes"), table);
+}
+
+TEST(Documents, Settings) {
+    std::string table = "| name | default | what |\n|---|---|---|\n";
+    const broker::Settings defaults;
+    for (const broker::Setting& setting : broker::settings_table()) {
+        const std::string value = broker::setting_text(setting, defaults);
+        table += "| " + code(setting.name) + " | " + (value.empty() ? "none" : code(value)) +
+                 " | " + std::string(setting.help) + " |\n";
+    }
+    EXPECT_EQ(table_in("OPERATIONS.md", "settings"), table);
+}
+
+TEST(Documents, Metrics) {
+    std::string table = "| name | type | what |\n|---|---|---|\n";
+#define FANFARE_X(name, type, help) \
+    table += "| " + code(#name) + " | " + #type + " | " + std::string(help) + " |\n";
+    FANFARE_METRICS(FANFARE_X)
+#undef FANFARE_X
+    EXPECT_EQ(table_in("OPERATIONS.md", "metrics"), table);
+}
+
+}  // namespace

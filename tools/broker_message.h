@@ -1,0 +1,54 @@
+// BrokerMessage: what the broker said, read from one text frame of fanfare.v1 (PROTOCOL.md).
+//
+// Owner: a Session holds one reader. Thread: one.
+// The broker's JSON is taken to be JSON: it is read, not validated. Fields and ops that are not
+// known are left out, as the protocol demands of its clients.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace tools {
+
+struct BrokerMessage {
+    enum class Op : uint8_t { welcome, subscribed, published, message, gap, error, goodbye, other };
+    enum class PayloadKind : uint8_t { none, json, text, binary };
+
+    Op op = Op::other;
+    std::optional<uint64_t> id;  // ours are all numbers
+    std::string topic;           // message, gap
+    std::string filter;          // gap
+    std::string code;            // error, goodbye, gap
+    std::string reason;          // error, goodbye
+
+    PayloadKind payload_kind = PayloadKind::none;
+    std::string payload;  // message: the JSON as it stood there, the text unescaped, or the base64
+
+    std::optional<uint64_t> missed;  // gap; nothing when unknown
+    uint64_t retry_ms = 0;           // goodbye
+    uint64_t heartbeat_ms = 0;       // welcome
+    uint64_t timeout_ms = 0;         // welcome
+    uint64_t message_bytes_max = 0;  // welcome
+};
+
+class BrokerMessageReader {
+  public:
+    BrokerMessageReader();
+    ~BrokerMessageReader();
+
+    // Fills `message`. False when the frame is not a JSON object with an "op". `frame` must be
+    // followed by base::readable_padding_bytes readable bytes.
+    [[nodiscard]] bool read(std::string_view frame, BrokerMessage& message);
+
+  private:
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+// The same JSON text without the white space outside its strings, hence one line.
+std::string minified(std::string_view json);
+
+}  // namespace tools

@@ -1,0 +1,268 @@
+#include "tools/pub.h"
+
+#include <unistd.h>
+
+#include <cstring>
+#include <map>
+#include <optional>
+#include <utility>
+
+#include "io/base/check.h"
+#include "tools/backoff.h"
+#include "tools/clock.h"
+#include "tools/exit_code.h"
+#include "tools/line_reader.h"
+#include "tools/output.h"
+#include "tools/publish_frame.h"
+#include "tools/seed.h"
+#include "tools/session.h"
+#include "tools/terminal.h"
+#include "topics/name.h"
+
+namespace tools {
+namespace {
+
+constexpr std::string_view program = "fanfare pub";
+
+// Enough to keep a connection busy; beyond it reading the input waits for the broker.
+constexpr uint64_t unsent_bytes_max = base::mib;
+
+class Publisher {
+  public:
+    Publisher(const PubOptions& options, uint64_t seed)
+        : options_(options),
+          lines_(options.in_fd),
+          encoder_(options.topic, options.kind, seed),
+          session_(seed),
+          backoff_(seed) {}
+
+    int run();
+
+  private:
+    std::string check_arguments();
+    std::string take_single_message();
+    std::optional<int> publish();
+    void send_again();
+    void send_more();
+    void send(std::string_view data);
+    std::optional<int> handle_message();
+    std::optional<int> handle_error();
+    std::optional<int> wait_to_reconnect();
+
+    bool reads_lines() const { return !single_.has_value(); }
+    bool has_room() const {
+        return in_flight_.size() < publish_window_count &&
+               session_.unsent_bytes() < unsent_bytes_max;
+    }
+    std::string name_of(uint64_t id) const {
+        return reads_lines() ? "line " + std::to_string(id) : "the message";
+    }
+    void say_status(const std::string& line) const { say(options_.status_fd, program, line); }
+    void reject(uint64_t id, const std::string& why) {
+        say_status(name_of(id) + ": " + why);
+        has_bad_input_ = true;
+    }
+
+    const PubOptions& options_;
+    Url url_;
+    LineReader lines_;
+    std::optional<std::string> single_;  // the one message, where lines are not read
+    bool is_input_done_ = false;
+
+    PublishEncoder encoder_;
+    Session session_;
+    Backoff backoff_;
+    bool was_connected_ = false;  // at least once
+    // Since when nothing has been confirmed for want of a connection; 0 while there is one that
+    // works.
+    uint64_t trouble_since_ns_ = 0;
+
+    // What was sent and not yet confirmed, by its id, which is the number of its line; the order is
+    // that of sending.
+    std::map<uint64_t, std::string> in_flight_;
+    bool has_bad_input_ = false;
+    bool has_refusal_ = false;
+};
+
+std::string Publisher::check_arguments() {
+    const std::string url_problem = parse_url(options_.url, url_);
+    if (!url_problem.empty()) return "--url " + options_.url + ": " + url_problem;
+    const topics::NameError error = topics::check_publishable(options_.topic);
+    if (error != topics::NameError::none) {
+        return "the topic '" + escaped_for_terminal(options_.topic) +
+               "': " + std::string(topics::describe(error));
+    }
+    if (!options_.data.has_value() && isatty(options_.in_fd) == 1) {
+        return "give DATA, or - to publish each line that is typed";
+    }
+    return take_single_message();
+}
+
+std::string Publisher::take_single_message() {
+    if (options_.data.has_value() && *options_.data != "-") {
+        single_ = *options_.data;
+    } else if (options_.kind == PubKind::binary) {
+        std::string input;
+        if (!lines_.read_all(LineReader::line_bytes_max, input))
+            return "the input is longer than 16 MiB";
+        if (lines_.error() != 0)
+            return std::string("cannot read the input: ") + strerror(lines_.error());
+        single_ = std::move(input);
+    }
+    return "";
+}
+
+int Publisher::run() {
+    const std::string problem = check_arguments();
+    if (!problem.empty()) {
+        say_status(problem);
+        return exit_usage;
+    }
+    while (true) {
+        if (session_.open(url_, base::never_ns)) {
+            was_connected_ = true;
+            if (in_flight_.empty()) trouble_since_ns_ = 0;
+            if (const std::optional<int> exit_code = publish()) {
+                session_.close();
+                return *exit_code;
+            }
+        }
+        if (const std::optional<int> exit_code = wait_to_reconnect()) return *exit_code;
+    }
+}
+
+// Publishes until all is confirmed or the broker refuses for good (the exit code), or the
+// connection has ended (nothing).
+std::optional<int> Publisher::publish() {
+    send_again();
+    while (true) {
+        send_more();
+        if (is_input_done_ && in_flight_.empty()) {
+            if (has_refusal_) return exit_refused;
+            return has_bad_input_ ? exit_usage : exit_ok;
+        }
+        const bool wants_input = !is_input_done_ && has_room();
+        switch (session_.next(base::never_ns, wants_input ? options_.in_fd : -1)) {
+            case Session::Event::message:
+                if (const std::optional<int> exit_code = handle_message()) return exit_code;
+                break;
+            case Session::Event::readable: lines_.read_more(); break;
+            case Session::Event::timeout: break;
+            case Session::Event::ended: return std::nullopt;
+        }
+    }
+}
+
+void Publisher::send_again() {
+    for (const auto& [id, frame] : in_flight_) session_.send(frame);
+}
+
+// Sends what of the input is there and has room in the window.
+void Publisher::send_more() {
+    if (!reads_lines()) {
+        if (!std::exchange(is_input_done_, true)) send(*single_);
+        return;
+    }
+    std::string_view line;
+    while (!is_input_done_ && has_room()) {
+        switch (lines_.next(line)) {
+            case LineReader::Next::line: send(line); break;
+            case LineReader::Next::too_long:
+                reject(lines_.lines_count(), "longer than 16 MiB");
+                break;
+            case LineReader::Next::empty: return;
+            case LineReader::Next::end:
+                is_input_done_ = true;
+                if (lines_.error() == 0) break;
+                say_status(std::string("cannot read the input: ") + strerror(lines_.error()));
+                has_bad_input_ = true;
+                break;
+        }
+    }
+}
+
+void Publisher::send(std::string_view data) {
+    const uint64_t id = reads_lines() ? lines_.lines_count() : 1;
+    std::string frame;
+    const std::string problem = encoder_.encode(id, data, frame);
+    if (!problem.empty()) {
+        reject(id, problem);
+        return;
+    }
+    // A longer one would cost the connection, with everything in flight.
+    const uint64_t frame_bytes_max = session_.message_bytes_max();
+    if (frame_bytes_max > 0 && frame.size() > frame_bytes_max) {
+        reject(id, std::to_string(frame.size()) +
+                       " bytes as a command; this broker takes at most " +
+                       std::to_string(frame_bytes_max));
+        return;
+    }
+    session_.send(frame);
+    in_flight_.emplace(id, std::move(frame));
+}
+
+std::optional<int> Publisher::handle_message() {
+    const BrokerMessage& message = session_.message();
+    switch (message.op) {
+        case BrokerMessage::Op::published:
+            if (message.id.has_value()) in_flight_.erase(*message.id);
+            trouble_since_ns_ = 0;
+            backoff_.reset();
+            return std::nullopt;
+        case BrokerMessage::Op::error: return handle_error();
+        case BrokerMessage::Op::goodbye:  // the session keeps it for the ending, which follows
+        case BrokerMessage::Op::welcome:
+        case BrokerMessage::Op::subscribed:
+        case BrokerMessage::Op::message:
+        case BrokerMessage::Op::gap:
+        case BrokerMessage::Op::other: return std::nullopt;
+    }
+    UNREACHABLE();
+}
+
+std::optional<int> Publisher::handle_error() {
+    const BrokerMessage& error = session_.message();
+    const std::string text = escaped_for_terminal(error.code + ": " + error.reason);
+    // These two are about the moment, so the message stays in flight, to be sent again over the
+    // next connection. A draining broker ends this one itself.
+    if (error.code == "draining") return std::nullopt;
+    if (error.code == "overloaded") {
+        session_.give_up(text);
+        return std::nullopt;
+    }
+    if (!error.id.has_value()) {
+        say_status("the broker refused a command: " + text);
+        return exit_refused;
+    }
+    say_status(name_of(*error.id) + ": " + text);
+    in_flight_.erase(*error.id);
+    has_refusal_ = true;
+    return std::nullopt;
+}
+
+// Waits for the next attempt (nothing), or answers the exit code when there is none.
+std::optional<int> Publisher::wait_to_reconnect() {
+    const Ending& ending = session_.ending();
+    const uint64_t now_ns = monotonic_ns();
+    if (trouble_since_ns_ == 0) trouble_since_ns_ = now_ns;
+    const uint64_t wait_ns = backoff_.next_ns(ending.retry_after_ns);
+    const bool is_hopeless = now_ns + wait_ns - trouble_since_ns_ > options_.give_up_after_ns;
+    if (ending.kind != Ending::Kind::lost || !was_connected_ || is_hopeless) {
+        say_status(ending.reason);
+        if (!in_flight_.empty())
+            say_status("not confirmed: " + std::to_string(in_flight_.size()) + " of the messages");
+        return ending.kind == Ending::Kind::refused ? exit_refused : exit_cannot_connect;
+    }
+    say_status(ending.reason + "; reconnecting in " + readable_wait(wait_ns));
+    sleep_until(now_ns + wait_ns);
+    return std::nullopt;
+}
+
+}  // namespace
+
+int run_pub(const PubOptions& options) {
+    Publisher publisher(options, seed_or_random(options.seed));
+    return publisher.run();
+}
+
+}  // namespace tools
