@@ -1,0 +1,107 @@
+#include "tests/sim/broker_world.h"
+
+#include <utility>
+#include <vector>
+
+#include "broker/shard.h"
+#include "io/base/check.h"
+#include "tests/sim/client.h"
+#include "tests/sim/hostile.h"
+#include "tests/sim/poster.h"
+
+namespace sim {
+
+namespace {
+
+broker::Settings settings_of(const Scenario& scenario) {
+    const Limits& limits = scenario.limits;
+    broker::Settings settings;
+    settings.partitions = limits.partitions;
+    settings.connections_max = limits.connections_max;
+    settings.subscriptions_max = limits.subscriptions_max;
+    settings.message_bytes_max = limits.message_bytes_max;
+    settings.http_head_bytes_max = limits.http_head_bytes_max;
+    settings.outbound_soft_bytes = limits.outbound_soft_bytes;
+    settings.outbound_hard_bytes = limits.outbound_hard_bytes;
+    settings.lane_bytes = limits.lane_bytes;
+    settings.handshake_timeout_ns = limits.handshake_timeout_ns;
+    settings.keep_alive_timeout_ns = limits.keep_alive_timeout_ns;
+    settings.heartbeat_interval_ns = limits.heartbeat_interval_ns;
+    settings.heartbeat_timeout_ns = limits.heartbeat_timeout_ns;
+    settings.close_timeout_ns = limits.close_timeout_ns;
+    settings.drain_timeout_ns = limits.drain_timeout_ns;
+    CHECK(broker::validate_settings(settings).empty());
+    return settings;
+}
+
+class BrokerShard final : public AnyShard {
+  public:
+    explicit BrokerShard(const broker::ShardContext& context) : shard_(context) {}
+    void turn() override { shard_.turn(); }
+    bool is_stopped() const override { return shard_.is_stopped(); }
+
+  private:
+    broker::Shard shard_;
+};
+
+}  // namespace
+
+struct BrokerHouse::Impl {
+    explicit Impl(const Scenario& the_scenario)
+        : scenario(the_scenario),
+          settings(settings_of(the_scenario)),
+          metrics(the_scenario.shards_count, "simulated"),
+          log(the_scenario.shards_count, broker::LogLevel::debug),
+          listeners(1) {}
+
+    const Scenario scenario;
+    const broker::Settings settings;
+    broker::MetricsRegistry metrics;
+    broker::Log log;
+    const std::vector<broker::ListenerRole> listeners;
+};
+
+BrokerHouse::BrokerHouse(const Scenario& scenario) : impl_(std::make_unique<Impl>(scenario)) {}
+
+BrokerHouse::~BrokerHouse() = default;
+
+ShardFactory BrokerHouse::shards() {
+    return [this](io::ShardId id, io::Reactor& reactor,
+                  io::Mesh& mesh) -> std::unique_ptr<AnyShard> {
+        const uint64_t seed = impl_->scenario.seed;
+        return std::make_unique<BrokerShard>(broker::ShardContext{.id = id,
+                                                                  .reactor = reactor,
+                                                                  .mesh = mesh,
+                                                                  .settings = impl_->settings,
+                                                                  .metrics = impl_->metrics,
+                                                                  .log = impl_->log,
+                                                                  .listeners = impl_->listeners,
+                                                                  .epoch = "simulated",
+                                                                  .hash_seed = seed * 31,
+                                                                  .random_seed = seed * 97 + id});
+    };
+}
+
+PeersFactory public_of(const Scenario& scenario) {
+    return [scenario](Surroundings& surroundings, base::Prng& prng) {
+        std::vector<std::unique_ptr<Peer>> peers;
+        for (uint32_t index = 0; index < peer_kinds_count; ++index) {
+            const PeerKind kind = static_cast<PeerKind>(index);
+            for (uint32_t count = 0; count < scenario.peers_count[index]; ++count) {
+                const std::string name = std::string(name_of(kind)) + "-" + std::to_string(count);
+                const uint64_t seed = prng.next();
+                if (kind == PeerKind::hostile) {
+                    peers.push_back(std::make_unique<Hostile>(surroundings, name, seed));
+                } else if (kind == PeerKind::poster) {
+                    peers.push_back(std::make_unique<Poster>(surroundings, name, seed));
+                } else {
+                    peers.push_back(std::make_unique<Client>(surroundings, name, seed,
+                                                             draw_habits(kind, prng)));
+                }
+            }
+        }
+        return peers;
+    };
+}
+
+}  // namespace sim

@@ -1,0 +1,148 @@
+#include "tests/sim/poster.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "tests/sim/payloads.h"
+
+namespace sim {
+
+namespace {
+
+std::string percent_encode(base::Prng& prng, std::string_view topic) {
+    constexpr std::string_view digits = "0123456789ABCDEF";
+    std::string encoded;
+    for (const char c : topic) {
+        const uint8_t byte = static_cast<uint8_t>(c);
+        if (byte < 0x80 && prng.below(8) != 0) {
+            encoded.push_back(c);
+            continue;
+        }
+        encoded.push_back('%');
+        encoded.push_back(digits[byte >> 4]);
+        encoded.push_back(digits[byte & 15]);
+    }
+    return encoded;
+}
+
+}  // namespace
+
+Poster::Poster(Surroundings& surroundings, std::string name, uint64_t seed)
+    : Peer(surroundings, std::move(name), seed),
+      posts_max_(static_cast<uint32_t>(prng_.between(3, 30))),
+      pipelined_max_(static_cast<uint32_t>(prng_.between(1, 5))),
+      think_ns_max_(prng_.between(1, 2'000) * base::ns_per_ms),
+      next_action_ns_(now_ns() + prng_.below(think_ns_max_)) {}
+
+uint64_t Poster::ready_at_ns() const {
+    const bool may_post = !is_healed_ && posts_count_ < posts_max_;
+    if (!wire_.is_open()) return may_post ? next_action_ns_ : base::never_ns;
+    uint64_t at_ns = wire_.look_at_ns();
+    if (may_post && !is_refused_ && waiting_.size() < pipelined_max_) {
+        at_ns = std::min(at_ns, next_action_ns_);
+    }
+    return at_ns;
+}
+
+std::string Poster::describe() const {
+    return name_ + " waits for " + std::to_string(waiting_.size()) + " responses" +
+           (wire_.is_open() ? " on connection " + std::to_string(wire_.id()) : std::string()) +
+           (wire_.has_outgoing() ? ", has bytes to send" : "");
+}
+
+void Poster::step() {
+    if (wire_.is_open()) {
+        wire_.read(incoming_, UINT64_MAX);
+        read_responses();
+        if (wire_.is_over()) {
+            end(true);
+            return;
+        }
+    }
+    if (now_ns() >= next_action_ns_) act();
+    if (wire_.is_open()) wire_.flush(UINT64_MAX);
+}
+
+void Poster::act() {
+    if (is_healed_ || posts_count_ >= posts_max_) return;
+    next_action_ns_ = now_ns() + prng_.below(think_ns_max_);
+    if (!wire_.is_open()) {
+        connect();
+        is_refused_ = false;
+        incoming_.clear();
+        session_ = around_.oracle.session_begin(name_, {.is_hostile = true});
+    }
+    if (!is_refused_ && waiting_.size() < pipelined_max_) post();
+}
+
+void Poster::post() {
+    ++posts_count_;
+    Oracle& oracle = around_.oracle;
+    const std::string topic = any_topic();
+    const uint32_t bytes_wanted =
+        static_cast<uint32_t>(prng_.below(around_.scenario.payload_bytes_max + 1));
+    MadePayload payload = make_payload(prng_, oracle.next_message(), bytes_wanted);
+    constexpr std::string_view types[] = {"application/json", "text/plain; charset=utf-8",
+                                          "application/octet-stream"};
+    const bool is_last = prng_.below(8) == 0;
+    std::string request = "POST /topics/" + percent_encode(prng_, topic) +
+                          " HTTP/1.1\r\nHost: localhost:7788\r\nContent-Type: " +
+                          std::string(types[static_cast<uint8_t>(payload.kind)]) +
+                          "\r\nContent-Length: " + std::to_string(payload.bytes.size()) + "\r\n";
+    if (is_last) request += "Connection: close\r\n";
+    request += "\r\n" + payload.bytes;
+    trace("posts message " + std::to_string(oracle.next_message()) + ": " + request.substr(0, 300));
+    wire_.queue(request);
+    waiting_.push_back(
+        oracle.publish_sent(session_, topic, payload.kind, std::move(payload.bytes), true));
+    if (is_last) is_refused_ = true;
+}
+
+void Poster::read_responses() {
+    while (!waiting_.empty() && read_response()) continue;
+    if (waiting_.empty() && is_refused_) wire_.finish();
+}
+
+bool Poster::read_response() {
+    const size_t end = incoming_.find("\r\n\r\n");
+    if (end == std::string::npos) return false;
+    const std::string head = incoming_.substr(0, end + 2);
+    const size_t length_at = head.find("Content-Length: ");
+    uint64_t length = 0;
+    uint32_t status = 0;
+    if (!head.starts_with("HTTP/1.1 ") || length_at == std::string::npos) {
+        Oracle::violated("P7", name_ + " got a response that is none: " + head);
+    }
+    std::from_chars(head.data() + 9, head.data() + 12, status);
+    std::from_chars(head.data() + length_at + 16, head.data() + head.size(), length);
+    if (incoming_.size() < end + 4 + length) return false;
+    trace("got " + incoming_.substr(0, end + 4 + length));
+    incoming_.erase(0, end + 4 + length);
+    on_response(status, head.find("Connection: close\r\n") != std::string::npos);
+    return true;
+}
+
+void Poster::on_response(uint32_t status, bool is_last) {
+    const MessageId message = waiting_.front();
+    waiting_.pop_front();
+    if (is_last) is_refused_ = true;
+    if (status == 200) {
+        around_.oracle.publish_acknowledged(message);
+        return;
+    }
+    // Too many connections, a broker that stops, or a slow line; each closes the connection.
+    if ((status != 503 && status != 408) || !is_last) {
+        Oracle::violated("P7", name_ + " was refused with " + std::to_string(status));
+    }
+    around_.oracle.publish_refused(message);
+    waiting_.clear();
+}
+
+void Poster::end(bool is_by_broker) {
+    trace(is_by_broker ? "the stream ended" : "ends");
+    waiting_.clear();
+    around_.oracle.session_end(session_, {.is_by_fault = wire_.is_broken_by_fault()});
+    wire_.close();
+}
+
+}  // namespace sim

@@ -1,0 +1,146 @@
+#include "tests/sim/scenario.h"
+
+#include <algorithm>
+
+namespace sim {
+
+namespace {
+
+// One of the values that stand on the edges, or in between.
+uint32_t draw_one(base::Prng& prng, std::initializer_list<uint32_t> values) {
+    return values.begin()[prng.below(values.size())];
+}
+
+bool is_active(const Scenario& scenario, Fault fault) {
+    return scenario.faults[static_cast<uint32_t>(fault)].numerator > 0;
+}
+
+void draw_limits(base::Prng& prng, Limits& limits) {
+    limits.connections_max = draw_one(prng, {3, 8, 64, 64, 64, 64});
+    limits.subscriptions_max = draw_one(prng, {1, 3, 64, 64});
+    limits.message_bytes_max = draw_one(prng, {512, 600, 4'096, 65'536});
+    limits.http_head_bytes_max = draw_one(prng, {512, 1'024, 8'192});
+    limits.lane_bytes = draw_one(prng, {8'192, 8'192, 16'384, 65'536});
+    limits.partitions = draw_one(prng, {1, 2, 7, 64});
+    limits.outbound_soft_bytes = draw_one(prng, {300, 2'000, 16'384, 256 * 1024, 256 * 1024});
+    limits.outbound_hard_bytes =
+        limits.outbound_soft_bytes * static_cast<uint32_t>(prng.between(1, 4));
+    const auto seconds = [&prng](uint64_t low, uint64_t high) {
+        return prng.between(low * 1'000, high * 1'000) * base::ns_per_ms;
+    };
+    limits.handshake_timeout_ns = seconds(1, 10);
+    limits.keep_alive_timeout_ns = seconds(1, 60);
+    limits.heartbeat_interval_ns = seconds(1, 25);
+    limits.heartbeat_timeout_ns = seconds(1, 20);
+    limits.close_timeout_ns = seconds(1, 5);
+    limits.drain_timeout_ns = seconds(2, 25);
+}
+
+void draw_machine(base::Prng& prng, Scenario& scenario) {
+    scenario.reactor.buffers_count = draw_one(prng, {2, 4, 16, 64});
+    scenario.reactor.buffer_bytes = draw_one(prng, {64, 100, 1'000, 16'384});
+    scenario.reactor.events_per_turn_max = draw_one(prng, {1, 4, 64, 256, 256});
+    // Two more than the limit of the broker, which answers those with 503.
+    scenario.reactor.sockets_max = scenario.limits.connections_max + draw_one(prng, {1, 2, 8});
+    scenario.latency_ns_max = draw_one(prng, {1, 100'000, 1'000'000, 20'000'000});
+    scenario.pipe_bytes_min = draw_one(prng, {16, 1'000, 65'536, 65'536});
+    scenario.pipe_bytes_max =
+        std::max(scenario.pipe_bytes_min, draw_one(prng, {1'000, 65'536, 1 << 20}));
+}
+
+void draw_peers(base::Prng& prng, Scenario& scenario) {
+    constexpr uint32_t counts_max[peer_kinds_count] = {8, 3, 2, 4, 4, 4, 3};
+    const auto behaved = static_cast<uint32_t>(PeerKind::behaved);
+    for (uint32_t kind = 0; kind < peer_kinds_count; ++kind) {
+        const uint32_t count = static_cast<uint32_t>(prng.below(counts_max[kind] + 1));
+        // Half of the kinds are absent, so that a seed can also be calm.
+        const bool is_present = kind == behaved || prng.below(2) == 0;
+        scenario.peers_count[kind] = is_present ? count : 0;
+    }
+    scenario.peers_count[behaved] += 2;
+}
+
+}  // namespace
+
+const char* name_of(PeerKind kind) {
+    switch (kind) {
+        case PeerKind::behaved: return "behaved";
+        case PeerKind::slow: return "slow";
+        case PeerKind::byte_wise: return "byte_wise";
+        case PeerKind::rude: return "rude";
+        case PeerKind::churning: return "churning";
+        case PeerKind::hostile: return "hostile";
+        case PeerKind::poster: return "poster";
+    }
+    return "";
+}
+
+Scenario draw_scenario(uint64_t seed, const ScenarioOptions& options) {
+    base::Prng prng(seed);
+    Scenario scenario;
+    scenario.seed = seed;
+    scenario.shards_count = draw_one(prng, {1, 1, 2, 2, 3, 4, 8});
+    if (options.shards_count) scenario.shards_count = *options.shards_count;
+    scenario.faults = swarm(prng);
+    if (prng.below(8) == 0) scenario.faults = FaultOptions{};
+    draw_limits(prng, scenario.limits);
+    draw_machine(prng, scenario);
+    draw_peers(prng, scenario);
+    const uint32_t payload_bytes_max = draw_one(prng, {20, 200, 200, 2'000, 20'000});
+    // base64 and escapes make a payload longer on the wire.
+    scenario.payload_bytes_max = std::min(payload_bytes_max, scenario.limits.message_bytes_max / 8);
+    scenario.faults_phase_ns = prng.between(1, 60) * base::ns_per_s;
+    scenario.has_heal = prng.below(5) != 0;
+
+    // A queue stays short when the limit is far above all that this few peers can publish in the
+    // time that the bytes take; otherwise the limit may be met by anybody, and the oracle must not
+    // call that unjust.
+    scenario.may_be_slow =
+        scenario.limits.outbound_hard_bytes < 256 * 1024 || scenario.payload_bytes_max > 200 ||
+        scenario.pipe_bytes_min < 65'536 || is_active(scenario, Fault::zero_window) ||
+        is_active(scenario, Fault::send_delayed) || is_active(scenario, Fault::send_short);
+    scenario.may_be_silent = scenario.pipe_bytes_min < 1'000 ||
+                             is_active(scenario, Fault::zero_window) ||
+                             is_active(scenario, Fault::connection_reset);
+    return scenario;
+}
+
+std::string describe(const Scenario& scenario) {
+    std::string text = "seed " + std::to_string(scenario.seed) + "\n";
+    const auto line = [&text](const char* name, uint64_t value) {
+        text += std::string("  ") + name + " " + std::to_string(value) + "\n";
+    };
+    line("shards_count", scenario.shards_count);
+    const Limits& limits = scenario.limits;
+    line("connections_max", limits.connections_max);
+    line("subscriptions_max", limits.subscriptions_max);
+    line("message_bytes_max", limits.message_bytes_max);
+    line("http_head_bytes_max", limits.http_head_bytes_max);
+    line("outbound_soft_bytes", limits.outbound_soft_bytes);
+    line("outbound_hard_bytes", limits.outbound_hard_bytes);
+    line("lane_bytes", limits.lane_bytes);
+    line("partitions", limits.partitions);
+    line("handshake_timeout_ms", limits.handshake_timeout_ns / base::ns_per_ms);
+    line("keep_alive_timeout_ms", limits.keep_alive_timeout_ns / base::ns_per_ms);
+    line("heartbeat_interval_ms", limits.heartbeat_interval_ns / base::ns_per_ms);
+    line("heartbeat_timeout_ms", limits.heartbeat_timeout_ns / base::ns_per_ms);
+    line("close_timeout_ms", limits.close_timeout_ns / base::ns_per_ms);
+    line("drain_timeout_ms", limits.drain_timeout_ns / base::ns_per_ms);
+    line("sockets_max", scenario.reactor.sockets_max);
+    line("buffers_count", scenario.reactor.buffers_count);
+    line("buffer_bytes", scenario.reactor.buffer_bytes);
+    line("events_per_turn_max", scenario.reactor.events_per_turn_max);
+    line("latency_ns_max", scenario.latency_ns_max);
+    line("pipe_bytes_min", scenario.pipe_bytes_min);
+    line("pipe_bytes_max", scenario.pipe_bytes_max);
+    line("payload_bytes_max", scenario.payload_bytes_max);
+    line("faults_phase_ms", scenario.faults_phase_ns / base::ns_per_ms);
+    line("has_heal", scenario.has_heal ? 1 : 0);
+    for (uint32_t kind = 0; kind < peer_kinds_count; ++kind) {
+        line(name_of(static_cast<PeerKind>(kind)), scenario.peers_count[kind]);
+    }
+    text += "faults\n" + describe(scenario.faults);
+    return text;
+}
+
+}  // namespace sim

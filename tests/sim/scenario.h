@@ -1,0 +1,71 @@
+// Scenario: everything that a seed decides before a run begins: faults, limits, the machine, the
+// peers.
+//
+// Pure; any thread. Invariant: the scenario depends on the seed and the options alone.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "io/base/prng.h"
+#include "io/base/units.h"
+#include "tests/sim/faults.h"
+#include "tests/sim/network.h"
+#include "tests/sim/reactor_sim.h"
+
+namespace sim {
+
+// The broker's limits, by the names of its settings but free of its types, so that the worlds
+// without a broker can do without it too.
+struct Limits {
+    uint32_t connections_max = 64;
+    uint32_t subscriptions_max = 64;
+    uint32_t message_bytes_max = 64 * 1024;
+    uint32_t http_head_bytes_max = 8 * 1024;
+    uint32_t outbound_soft_bytes = 256 * 1024;
+    uint32_t outbound_hard_bytes = 1024 * 1024;
+    uint32_t lane_bytes = 1024 * 1024;
+    uint32_t partitions = 64;
+    uint64_t handshake_timeout_ns = 10 * base::ns_per_s;
+    uint64_t keep_alive_timeout_ns = 60 * base::ns_per_s;
+    uint64_t heartbeat_interval_ns = 25 * base::ns_per_s;
+    uint64_t heartbeat_timeout_ns = 20 * base::ns_per_s;
+    uint64_t close_timeout_ns = 5 * base::ns_per_s;
+    uint64_t drain_timeout_ns = 25 * base::ns_per_s;
+};
+
+enum class PeerKind : uint8_t { behaved, slow, byte_wise, rude, churning, hostile, poster };
+inline constexpr uint32_t peer_kinds_count = 7;
+const char* name_of(PeerKind kind);
+
+struct Scenario {
+    uint64_t seed = 0;
+    uint32_t shards_count = 1;
+    FaultOptions faults{};
+    Limits limits;
+    SimReactorOptions reactor;
+    uint64_t latency_ns_max = base::ns_per_ms;
+    uint32_t pipe_bytes_min = 64 * 1024;  // of each direction of a connection
+    uint32_t pipe_bytes_max = 64 * 1024;
+    uint32_t peers_count[peer_kinds_count] = {};
+    uint32_t payload_bytes_max = 200;
+    uint64_t faults_phase_ns = 20 * base::ns_per_s;
+    uint64_t faults_phase_steps_max = 4'000;
+    bool has_heal = true;  // else the stop comes in the midst of the faults
+
+    // Whether something may keep even a quick reader's queue long: its backlog may then pass the
+    // limits.
+    bool may_be_slow = false;
+    // Whether something may keep even a quick peer's answer to a ping.
+    bool may_be_silent = false;
+};
+
+struct ScenarioOptions {
+    std::optional<uint32_t> shards_count;
+};
+
+Scenario draw_scenario(uint64_t seed, const ScenarioOptions& options);
+std::string describe(const Scenario& scenario);
+
+}  // namespace sim

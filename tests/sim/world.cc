@@ -1,0 +1,365 @@
+#include "tests/sim/world.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "io/base/check.h"
+
+namespace sim {
+
+namespace {
+
+// The bounds of liveness. They are generous: what needs more is not slow but stuck.
+constexpr uint64_t heal_ns_max = 15 * 60 * base::ns_per_s;
+constexpr uint64_t heal_steps_max = 400'000;
+constexpr uint64_t stop_ns_slack = 60 * base::ns_per_s;
+constexpr uint64_t stop_steps_max = 400'000;
+// So many turns within one moment mean that somebody spins.
+constexpr uint64_t turns_within_moment_max = 50'000;
+// A shard that polls instead of being woken must do it at least this often.
+constexpr uint64_t poll_ns_max = 10 * base::ns_per_ms;
+// How long a core can be kept from its shard.
+constexpr uint64_t stall_ns_max = base::ns_per_s;
+// What a step takes, at most.
+constexpr uint64_t step_ns_max = 20 * base::ns_per_us;
+
+}  // namespace
+
+void Totals::add(const Totals& other) {
+    seeds += other.seeds;
+    steps += other.steps;
+    turns += other.turns;
+    events += other.events;
+    connections += other.connections;
+    bytes_to_peers += other.bytes_to_peers;
+    virtual_ns += other.virtual_ns;
+    sends_partial += other.sends_partial;
+    evicted += other.evicted;
+    for (uint32_t index = 0; index < faults_count; ++index) faults[index] += other.faults[index];
+    oracle.sessions += other.oracle.sessions;
+    oracle.published += other.oracle.published;
+    oracle.acknowledged += other.oracle.acknowledged;
+    oracle.refused += other.oracle.refused;
+    oracle.deliveries += other.oracle.deliveries;
+    oracle.links_confirmed += other.oracle.links_confirmed;
+    oracle.gaps += other.oracle.gaps;
+    oracle.broken_by_fault += other.oracle.broken_by_fault;
+    for (const auto& [code, count] : other.oracle.closed_by_code)
+        oracle.closed_by_code[code] += count;
+}
+
+World::World(const Scenario& scenario, Plant plant, std::function<void(const std::string&)> trace)
+    : scenario_(scenario),
+      prng_(scenario.seed ^ 0x776f726c64),
+      clock_{.now_ns = base::ns_per_s, .step = 0},
+      faults_(scenario.faults, prng_.next()),
+      network_(clock_, faults_, scenario.shards_count, plant, prng_.next()),
+      oracle_(clock_),
+      surroundings_{network_, oracle_, scenario_, std::move(trace)} {}
+
+World::~World() = default;
+
+void World::trace(const std::string& text) const {
+    if (surroundings_.trace) surroundings_.trace(text);
+}
+
+void World::populate(const ShardFactory& shards, const PeersFactory& peers) {
+    mesh_ =
+        std::make_unique<io::Mesh>(io::Mesh::Options{.shards_count = scenario_.shards_count,
+                                                     .deliver_bytes = scenario_.limits.lane_bytes,
+                                                     .forward_bytes = scenario_.limits.lane_bytes});
+    members_.resize(scenario_.shards_count);
+    for (io::ShardId id = 0; id < scenario_.shards_count; ++id) {
+        Member& member = members_[id];
+        member.kernel = std::make_unique<Kernel>(network_, id, scenario_.reactor);
+        member.reactor = make_reactor(*member.kernel);
+        CHECK(member.reactor->listener_add(-1) == 0);
+        member.shard = shards(id, *member.reactor, *mesh_);
+        AnyShard& shard = *member.shard;
+        member.fiber = std::make_unique<Fiber>([&shard] {
+            while (!shard.is_stopped()) shard.turn();
+        });
+        member.kernel->attach(*member.fiber);
+    }
+    peers_ = peers(surroundings_, prng_);
+}
+
+// Steps -------------------------------------------------------------------------------------------
+
+bool World::step() {
+    ++clock_.step;
+    if (faults_.fires(Fault::time_jump)) jump();
+    uint64_t next_ns = base::never_ns;
+    ready_.clear();
+    const uint32_t shards_count = static_cast<uint32_t>(members_.size());
+    const auto consider = [&](uint32_t actor, uint64_t at_ns) {
+        if (at_ns <= clock_.now_ns) ready_.push_back(actor);
+        next_ns = std::min(next_ns, at_ns);
+    };
+    for (uint32_t id = 0; id < shards_count; ++id) {
+        const Member& member = members_[id];
+        if (!member.is_done())
+            consider(id, std::max(member.kernel->ready_at_ns(), member.stalled_until_ns));
+    }
+    for (uint32_t index = 0; index < peers_.size(); ++index) {
+        consider(shards_count + index, peers_[index]->ready_at_ns());
+    }
+    if (faults_.fires(Fault::turn_spurious)) {
+        const io::ShardId id = static_cast<io::ShardId>(prng_.below(shards_count));
+        if (!members_[id].is_done() && members_[id].stalled_until_ns <= clock_.now_ns) {
+            ++turns_;
+            members_[id].fiber->resume();
+            return true;
+        }
+    }
+    if (ready_.empty()) return advance(next_ns);
+    const uint32_t actor = ready_[prng_.below(ready_.size())];
+    if (actor < shards_count) {
+        step_shard(actor);
+    } else {
+        peers_[actor - shards_count]->step();
+    }
+    clock_.now_ns += prng_.below(step_ns_max);
+    return true;
+}
+
+void World::step_shard(io::ShardId id) {
+    Member& member = members_[id];
+    if (faults_.fires(Fault::shard_stalled)) {
+        member.stalled_until_ns = clock_.now_ns + faults_.prng().below(stall_ns_max);
+        return;
+    }
+    member.kernel->work();
+    // Completions may pile up before the shard sees them.
+    if (!member.kernel->is_turn_due()) return;
+    if (prng_.below(4) == 0) {
+        network_.look_at_ns(id) = clock_.now_ns;
+        return;
+    }
+    ++turns_;
+    if (++turns_since_advance_ > turns_within_moment_max) {
+        Oracle::violated("liveness", "shards turn without end although time stands still");
+    }
+    member.fiber->resume();
+}
+
+bool World::advance(uint64_t next_ns) {
+    turns_since_advance_ = 0;
+    check_wakes();
+    if (next_ns == base::never_ns) return false;
+    clock_.now_ns = next_ns;
+    return true;
+}
+
+void World::jump() {
+    base::Prng& prng = faults_.prng();
+    const uint64_t by_ns = prng.below(2) == 0 ? 1 : prng.below(10 * 60 * base::ns_per_s);
+    trace("time jumps by " + std::to_string(by_ns) + " ns");
+    clock_.now_ns += by_ns;
+}
+
+void World::check_wakes() const {
+    const uint32_t count = mesh_->shards_count();
+    for (io::ShardId to = 0; to < count; ++to) {
+        const Member& member = members_[to];
+        const bool polls = member.kernel->deadline_ns() <= clock_.now_ns + poll_ns_max;
+        const bool is_stalled = member.stalled_until_ns > clock_.now_ns;
+        if (member.is_done() || polls || is_stalled || network_.has_wake(to)) continue;
+        for (io::ShardId from = 0; from < count; ++from) {
+            if (from == to) continue;
+            if (mesh_->deliver(from, to).is_empty() && mesh_->forward(from, to).is_empty())
+                continue;
+            Oracle::violated("liveness", "shard " + std::to_string(to) +
+                                             " sleeps although records of shard " +
+                                             std::to_string(from) + " wait for it");
+        }
+    }
+}
+
+// Phases ------------------------------------------------------------------------------------------
+
+void World::run() {
+    run_faults();
+    if (scenario_.has_heal) run_heal();
+    run_stop();
+    check_empty();
+}
+
+void World::run_faults() {
+    const uint64_t end_ns = clock_.now_ns + scenario_.faults_phase_ns;
+    const uint64_t end_step = clock_.step + scenario_.faults_phase_steps_max;
+    while (clock_.now_ns < end_ns && clock_.step < end_step) {
+        if (!step()) return;
+    }
+}
+
+bool World::are_peers_settled() const {
+    return std::all_of(peers_.begin(), peers_.end(),
+                       [](const auto& peer) { return peer->is_settled(); });
+}
+
+bool World::are_shards_done() const {
+    return std::all_of(members_.begin(), members_.end(),
+                       [](const Member& member) { return member.is_done(); });
+}
+
+bool World::are_lines_quiet() const {
+    for (ConnectionId id = 0; id < network_.connections_count(); ++id) {
+        const Connection& connection = network_.at(id);
+        // Somebody who is gone must be noticed; whoever is there is the oracle's business.
+        const bool is_over = connection.is_closed_by_broker || connection.is_broken_by_fault;
+        if (connection.is_peer_gone && !is_over) return false;
+    }
+    return true;
+}
+
+void World::run_heal() {
+    trace("the faults are over");
+    faults_.heal();
+    for (const std::unique_ptr<Peer>& peer : peers_) peer->heal();
+    for (io::ShardId id = 0; id < members_.size(); ++id) network_.look_at_ns(id) = 0;
+    const uint64_t begin_ns = clock_.now_ns;
+    const uint64_t begin_step = clock_.step;
+    std::string missing;
+    bool is_idle = false;  // nothing will ever happen any more
+    while (true) {
+        // Looking takes long, so it is not done after each step.
+        const bool is_time = is_idle || (clock_.step - begin_step) % 64 == 0;
+        if (is_time && are_peers_settled() && are_lines_quiet()) {
+            missing = oracle_.first_missing();
+            if (missing.empty()) break;
+        }
+        if (is_time) check_evicted(begin_ns);
+        const bool is_over =
+            clock_.now_ns - begin_ns > heal_ns_max || clock_.step - begin_step > heal_steps_max;
+        if (is_over || is_idle) {
+            Oracle::violated("P1/liveness", "the world did not come to rest after the faults: " +
+                                                oracle_.first_missing());
+        }
+        is_idle = !step();
+    }
+    run_calm();
+}
+
+void World::run_calm() {
+    // Long enough that a peer whose answers were lost would be evicted: P6 also says who must stay.
+    const Limits& limits = scenario_.limits;
+    const uint64_t end_ns = clock_.now_ns + 2 * limits.heartbeat_interval_ns +
+                            limits.heartbeat_timeout_ns + base::ns_per_s;
+    while (clock_.now_ns < end_ns && step()) continue;
+    const std::string missing = oracle_.first_missing();
+    if (!missing.empty()) Oracle::violated("P1", "after the rest: " + missing);
+}
+
+uint64_t World::eviction_ns_max() const {
+    const Limits& limits = scenario_.limits;
+    return limits.heartbeat_interval_ns + limits.heartbeat_timeout_ns +
+           limits.handshake_timeout_ns + limits.keep_alive_timeout_ns +
+           2 * limits.close_timeout_ns + 10 * base::ns_per_s;
+}
+
+void World::check_evicted(uint64_t healed_at_ns) const {
+    if (clock_.now_ns - healed_at_ns <= eviction_ns_max()) return;
+    for (ConnectionId id = 0; id < network_.connections_count(); ++id) {
+        const Connection& connection = network_.at(id);
+        if (!connection.is_vanished || connection.is_closed_by_broker) continue;
+        Oracle::violated("P6", "connection " + std::to_string(id) + " of shard " +
+                                   std::to_string(connection.shard) +
+                                   " vanished long ago and still holds its socket");
+    }
+}
+
+void World::run_stop() {
+    for (const std::unique_ptr<Peer>& peer : peers_) peer->say_last_words();
+    const uint64_t words_steps = prng_.below(200);
+    for (uint64_t count = 0; count < words_steps; ++count) static_cast<void>(step());
+    trace("the stop is requested");
+    oracle_.stop_requested();
+    const uint64_t stop_ns = clock_.now_ns;
+    for (io::ShardId id = 0; id < members_.size(); ++id) {
+        mesh_->request(id, io::Request::stop);
+        network_.wake(id);
+        // A signal reaches the shards one after the other.
+        for (uint64_t count = prng_.below(20); count > 0; --count) static_cast<void>(step());
+    }
+    const Limits& limits = scenario_.limits;
+    const uint64_t end_ns = clock_.now_ns + limits.drain_timeout_ns + 2 * limits.close_timeout_ns +
+                            limits.heartbeat_interval_ns + stop_ns_slack;
+    const uint64_t end_step = clock_.step + stop_steps_max;
+    while (!are_shards_done()) {
+        // A jump of time may pass any deadline; what counts then is that the shards stop soon after
+        // it.
+        const bool is_late = clock_.now_ns > end_ns &&
+                             faults_.counts()[static_cast<uint32_t>(Fault::time_jump)] == 0;
+        if (is_late || clock_.step > end_step || !step()) {
+            Oracle::violated("P8/liveness", "the shards did not stop");
+        }
+    }
+    is_stop_cut_ = clock_.now_ns - stop_ns >= limits.drain_timeout_ns;
+    // The peers read what was sent to them before the end.
+    faults_.heal();
+    for (const std::unique_ptr<Peer>& peer : peers_) peer->heal();
+    for (uint64_t count = 0; count < stop_steps_max && step(); ++count) continue;
+    for (const std::unique_ptr<Peer>& peer : peers_) {
+        if (!peer->has_connection()) continue;
+        Oracle::violated("P8", "a peer never learnt of the end: " + peer->describe());
+    }
+}
+
+void World::check_empty() {
+    std::string left;
+    for (const Member& member : members_) left += member.kernel->leftovers();
+    // A stop that its deadline cut may leave records behind.
+    const uint32_t count = is_stop_cut_ ? 0 : mesh_->shards_count();
+    for (io::ShardId from = 0; from < count; ++from) {
+        for (io::ShardId to = 0; to < count; ++to) {
+            if (from == to) continue;
+            if (!mesh_->deliver(from, to).is_empty()) left += "a deliver lane is not empty, ";
+            if (!mesh_->forward(from, to).is_empty()) left += "a forward lane is not empty, ";
+        }
+    }
+    if (!left.empty()) Oracle::violated("leak", left);
+    // Each slab checks in its destructor that it is empty.
+    for (Member& member : members_) member.shard.reset();
+}
+
+std::string World::describe() const {
+    std::string text = "at step " + std::to_string(clock_.step) + ", " +
+                       std::to_string(clock_.now_ns / base::ns_per_ms) + " ms\n";
+    for (io::ShardId id = 0; id < members_.size(); ++id) {
+        const Kernel& kernel = *members_[id].kernel;
+        const uint64_t deadline_ns = kernel.deadline_ns();
+        text += "  shard " + std::to_string(id) +
+                (members_[id].is_done() ? " is done" : " waits until ") +
+                (deadline_ns == base::never_ns
+                     ? "woken"
+                     : std::to_string(deadline_ns / base::ns_per_ms) + " ms") +
+                ", " + std::to_string(kernel.sockets_count()) + " sockets\n";
+    }
+    for (const std::unique_ptr<Peer>& peer : peers_) {
+        if (!peer->is_settled() || peer->has_connection()) text += "  " + peer->describe() + "\n";
+    }
+    return text;
+}
+
+Totals World::totals() const {
+    Totals totals;
+    totals.seeds = 1;
+    totals.steps = clock_.step;
+    totals.turns = turns_;
+    totals.connections = network_.connections_count();
+    totals.bytes_to_peers = network_.bytes_to_peers();
+    totals.virtual_ns = clock_.now_ns;
+    totals.faults = faults_.counts();
+    totals.oracle = oracle_.counts();
+    for (const Member& member : members_) {
+        totals.events += member.kernel->events_count();
+        totals.sends_partial += member.kernel->sends_partial_count();
+    }
+    for (ConnectionId id = 0; id < network_.connections_count(); ++id) {
+        if (network_.at(id).is_vanished && network_.at(id).is_closed_by_broker) ++totals.evicted;
+    }
+    return totals;
+}
+
+}  // namespace sim
