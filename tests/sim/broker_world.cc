@@ -24,6 +24,7 @@ broker::Settings settings_of(const Scenario& scenario) {
     settings.outbound_soft_bytes = limits.outbound_soft_bytes;
     settings.outbound_hard_bytes = limits.outbound_hard_bytes;
     settings.lane_bytes = limits.lane_bytes;
+    settings.compression_threshold_bytes = limits.compression_threshold_bytes;
     settings.handshake_timeout_ns = limits.handshake_timeout_ns;
     settings.keep_alive_timeout_ns = limits.keep_alive_timeout_ns;
     settings.heartbeat_interval_ns = limits.heartbeat_interval_ns;

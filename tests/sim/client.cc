@@ -131,7 +131,9 @@ void Client::begin() {
     is_welcomed_ = false;
     is_close_sent_ = false;
     state_ = State::handshake;
-    wire_.queue(side_.request(prng_, "/ws"));
+    const auto offer =
+        prng_.below(2) == 0 ? WebSocketSide::Offer::deflate : WebSocketSide::Offer::nothing;
+    wire_.queue(side_.request(prng_, "/ws", offer));
     wire_.flush(prng_.between(1, habits_.write_bytes_max));
     next_write_ns_ = now_ns();
     next_action_ns_ = now_ns() + prng_.below(habits_.think_ns_max + 1);
@@ -189,7 +191,10 @@ void Client::read_frames() {
 void Client::on_said(const Said& said) {
     switch (said.kind) {
         case codec::Decoded::Kind::need_more: return;
-        case codec::Decoded::Kind::text: on_text(said.payload); return;
+        case codec::Decoded::Kind::text:
+            if (said.was_compressed) around_.oracle.count_compressed();
+            on_text(said.payload);
+            return;
         case codec::Decoded::Kind::binary: complain("got a binary frame");
         case codec::Decoded::Kind::violation: complain("got a frame that breaks RFC 6455");
         case codec::Decoded::Kind::ping:
@@ -475,13 +480,23 @@ void Client::send_commands(std::vector<std::string> commands) {
         }
         if (is_array) text = "[" + text + "]";
         trace("> " + text.substr(0, 200));
+        uint8_t reserved_bits = 0;
+        if (side_.is_deflated() && prng_.below(2) == 0) {
+            const std::string compressed = side_.compress(text);
+            // The limit for messages holds for the compressed form as well.
+            if (compressed.size() < text.size()) {
+                text = compressed;
+                reserved_bits = 0x40;  // RSV1, on the first frame only
+            }
+        }
         if (prng_.below(4) != 0) {
-            wire_.queue(make_frame(prng_, {}, text));
+            wire_.queue(make_frame(prng_, {.reserved_bits = reserved_bits}, text));
             continue;
         }
         // In fragments, with a ping between them (RFC 6455 §5.4 allows that).
         const size_t cut = prng_.below(text.size() + 1);
-        wire_.queue(make_frame(prng_, {.fin = false}, std::string_view(text).substr(0, cut)));
+        wire_.queue(make_frame(prng_, {.fin = false, .reserved_bits = reserved_bits},
+                               std::string_view(text).substr(0, cut)));
         wire_.queue(make_frame(prng_, {.opcode = codec::Opcode::ping}, "between"));
         wire_.queue(make_frame(prng_, {.opcode = codec::Opcode::continuation},
                                std::string_view(text).substr(cut)));

@@ -90,12 +90,14 @@ class Oracle {
         uint64_t acknowledged = 0;
         uint64_t refused = 0;
         uint64_t deliveries = 0;
+        uint64_t compressed = 0;       // messages that came compressed
         uint64_t links_confirmed = 0;  // neighbours seen by a second subscriber
         uint64_t gaps = 0;
         std::map<uint16_t, uint64_t> closed_by_code;
         uint64_t broken_by_fault = 0;
     };
     const Counts& counts() const { return counts_; }
+    void count_compressed() { ++counts_.compressed; }
 
   private:
     enum class FilterState : uint8_t { absent, asked, live, leaving };

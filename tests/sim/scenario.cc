@@ -21,6 +21,7 @@ void draw_limits(base::Prng& prng, Limits& limits) {
     limits.message_bytes_max = draw_one(prng, {512, 600, 4'096, 65'536});
     limits.http_head_bytes_max = draw_one(prng, {512, 1'024, 8'192});
     limits.lane_bytes = draw_one(prng, {8'192, 8'192, 16'384, 65'536});
+    limits.compression_threshold_bytes = draw_one(prng, {0, 64, 256});
     limits.partitions = draw_one(prng, {1, 2, 7, 64});
     limits.outbound_soft_bytes = draw_one(prng, {300, 2'000, 16'384, 256 * 1024, 256 * 1024});
     limits.outbound_hard_bytes =
@@ -119,6 +120,7 @@ std::string describe(const Scenario& scenario) {
     line("outbound_soft_bytes", limits.outbound_soft_bytes);
     line("outbound_hard_bytes", limits.outbound_hard_bytes);
     line("lane_bytes", limits.lane_bytes);
+    line("compression_threshold_bytes", limits.compression_threshold_bytes);
     line("partitions", limits.partitions);
     line("handshake_timeout_ms", limits.handshake_timeout_ns / base::ns_per_ms);
     line("keep_alive_timeout_ms", limits.keep_alive_timeout_ns / base::ns_per_ms);

@@ -26,6 +26,7 @@ struct Limits {
     uint32_t outbound_soft_bytes = 256 * 1024;
     uint32_t outbound_hard_bytes = 1024 * 1024;
     uint32_t lane_bytes = 1024 * 1024;
+    uint32_t compression_threshold_bytes = 256;
     uint32_t partitions = 64;
     uint64_t handshake_timeout_ns = 10 * base::ns_per_s;
     uint64_t keep_alive_timeout_ns = 60 * base::ns_per_s;

@@ -161,6 +161,7 @@ void print_totals(const sim::Totals& totals, double seconds) {
     line("acknowledged", totals.oracle.acknowledged);
     line("refused", totals.oracle.refused);
     line("deliveries", totals.oracle.deliveries);
+    line("of these compressed", totals.oracle.compressed);
     line("orders confirmed", totals.oracle.links_confirmed);
     line("bytes to peers", totals.bytes_to_peers);
     line("sends cut short", totals.sends_partial);

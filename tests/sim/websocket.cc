@@ -52,7 +52,7 @@ std::string make_close(base::Prng& prng, uint16_t code, std::string_view reason)
     return make_frame(prng, {.opcode = codec::Opcode::close}, payload);
 }
 
-std::string WebSocketSide::request(base::Prng& prng, std::string_view path) {
+std::string WebSocketSide::request(base::Prng& prng, std::string_view path, Offer offer) {
     std::string nonce;
     for (uint32_t index = 0; index < 16; ++index) {
         nonce.push_back(static_cast<char>(prng.below(256)));
@@ -64,6 +64,12 @@ std::string WebSocketSide::request(base::Prng& prng, std::string_view path) {
                        "Sec-WebSocket-Key: " +
                        key_ + "\r\n";
     if (prng.below(2) == 0) text += "Sec-WebSocket-Protocol: fanfare.v1\r\n";
+    if (offer == Offer::deflate) {
+        text += "Sec-WebSocket-Extensions: permessage-deflate";
+        // A window that only small messages fit, so that one fan-out has both forms.
+        if (prng.below(3) == 0) text += "; server_max_window_bits=9";
+        text += "\r\n";
+    }
     return text + "\r\n";
 }
 
@@ -85,6 +91,7 @@ WebSocketSide::Answer WebSocketSide::read_answer(std::string& incoming, uint32_t
         status = 0;
         return Answer::refused;
     }
+    is_deflated_ = head.find("Sec-WebSocket-Extensions: permessage-deflate") != std::string::npos;
     incoming.erase(0, end + 4);
     return Answer::accepted;
 }
@@ -103,14 +110,34 @@ void WebSocketSide::feed(std::string& incoming) {
 Said WebSocketSide::next() {
     Said said;
     if (input_.empty()) return said;
-    const codec::Decoded decoded = decoder_.next(input_, {.message_bytes_max = message_bytes_max});
+    const codec::Decoded decoded = decoder_.next(
+        input_, {.message_bytes_max = message_bytes_max, .allows_compression = is_deflated_});
     said.kind = decoded.kind;
     said.close_code = decoded.close_code;
-    if (!decoded.payload.empty()) {
-        said.payload.assign(reinterpret_cast<const char*>(decoded.payload.data()),
-                            decoded.payload.size());
+    std::span<const uint8_t> payload = decoded.payload;
+    if (decoded.is_compressed) {
+        if (inflater_ == nullptr) {
+            inflater_ = std::make_unique<codec::Inflater>(codec::InflaterSettings{});
+        }
+        const codec::Inflated inflated = inflater_->inflate_message(
+            payload, {.message_bytes_max = message_bytes_max, .is_text = true});
+        if (inflated.violation != codec::Violation::none) {
+            said.kind = codec::Decoded::Kind::violation;
+            return said;
+        }
+        payload = inflated.plain;
+        said.was_compressed = true;
     }
+    said.payload.assign(reinterpret_cast<const char*>(payload.data()), payload.size());
     return said;
+}
+
+std::string WebSocketSide::compress(std::string_view text) {
+    if (deflater_ == nullptr) {
+        deflater_ = std::make_unique<codec::Deflater>(codec::DeflaterSettings{});
+    }
+    const std::span<const uint8_t> payload = deflater_->compress(text);
+    return {reinterpret_cast<const char*>(payload.data()), payload.size()};
 }
 
 }  // namespace sim

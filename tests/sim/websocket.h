@@ -6,11 +6,14 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "codec/deflater.h"
 #include "codec/frame_decoder.h"
+#include "codec/inflater.h"
 #include "io/base/prng.h"
 
 namespace sim {
@@ -31,23 +34,32 @@ struct Said {
     codec::Decoded::Kind kind = codec::Decoded::Kind::need_more;
     uint16_t close_code = 0;
     std::string payload;
+    bool was_compressed = false;
 };
 
 class WebSocketSide {
   public:
     enum class Answer : uint8_t { need_more, accepted, refused };
 
-    std::string request(base::Prng& prng, std::string_view path);
+    enum class Offer : uint8_t { nothing, deflate };
+
+    std::string request(base::Prng& prng, std::string_view path, Offer offer = Offer::nothing);
     // Looks for the answer at the front of `incoming` and takes it off. `status` is set when there
     // is one.
     Answer read_answer(std::string& incoming, uint32_t& status);
     // Adds bytes to what next() reads from.
     void feed(std::string& incoming);
     Said next();
+    bool is_deflated() const { return is_deflated_; }
+    // The payload of a compressed frame (RFC 7692 §7.2.1).
+    std::string compress(std::string_view text);
     bool has_unread() const { return !input_.empty(); }
 
   private:
     std::string key_;
+    bool is_deflated_ = false;                   // permessage-deflate was negotiated
+    std::unique_ptr<codec::Inflater> inflater_;  // made when they are needed: they are large
+    std::unique_ptr<codec::Deflater> deflater_;
     codec::FrameDecoder decoder_{codec::Role::client};
     std::vector<uint8_t> memory_;  // what input_ points into, followed by the readable padding
     std::span<uint8_t> input_;

@@ -41,6 +41,7 @@ void Totals::add(const Totals& other) {
     oracle.acknowledged += other.oracle.acknowledged;
     oracle.refused += other.oracle.refused;
     oracle.deliveries += other.oracle.deliveries;
+    oracle.compressed += other.oracle.compressed;
     oracle.links_confirmed += other.oracle.links_confirmed;
     oracle.gaps += other.oracle.gaps;
     oracle.broken_by_fault += other.oracle.broken_by_fault;
