@@ -108,8 +108,8 @@ bool HttpSurface::serve_next(base::Slot slot, Connection& connection) {
             return false;
         case codec::HttpParse::Kind::request: break;
     }
-    progress.parser
-        .reset();  // it has seen the whole head; should this request wait, it is parsed again
+    // It has seen the whole head; should this request have to wait, it is parsed again.
+    progress.parser.reset();
     if (request_.content_bytes > parts_.settings.message_bytes_max) {
         refuse(slot, connection, 413, "the body is larger than this broker's limit for messages");
         return false;
