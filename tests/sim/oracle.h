@@ -77,7 +77,12 @@ class Oracle {
                    std::string_view bytes);
     void gap(SessionId session, std::string_view filter);
 
-    void stop_requested() { stop_step_ = clock_.step; }
+    void stop_requested(uint64_t drain_timeout_ns) {
+        stop_step_ = clock_.step;
+        cut_at_ns_ = clock_.now_ns + drain_timeout_ns;
+    }
+    // A machine that was paused in the middle of a drain may find its deadline behind it, and cuts.
+    void time_jumped() { has_jumped_in_stop_ = has_jumped_in_stop_ || is_stopping(); }
     bool is_stopping() const { return stop_step_ != UINT64_MAX; }
     // Describes a message that is owed and was not delivered; empty when there is none.
     std::string first_missing() const;
@@ -148,6 +153,8 @@ class Oracle {
     std::vector<std::string> filters_;
     mutable std::map<std::pair<uint32_t, uint32_t>, bool> matches_;
     uint64_t stop_step_ = UINT64_MAX;
+    uint64_t cut_at_ns_ = UINT64_MAX;  // the deadline of the drain
+    bool has_jumped_in_stop_ = false;
     Counts counts_;
 };
 

@@ -1,11 +1,13 @@
 // The oracle itself: for each promise a history that keeps it and one that breaks it.
 #include "tests/sim/oracle.h"
+#include "io/base/units.h"
 
 #include <gtest/gtest.h>
 
 #include <functional>
 #include <string>
 
+#include "io/base/units.h"
 #include "tests/sim/payloads.h"
 
 namespace sim {
@@ -163,8 +165,13 @@ TEST_F(OracleTest, EndingsMustBeDeserved) {
     EXPECT_EQ(end({}, {.close_code = 4200}), "P6");
     EXPECT_EQ(end({.may_be_silent = true}, {.close_code = 4200}), "");
     EXPECT_EQ(end({}, {.close_code = 1001}), "P7");
-    oracle.stop_requested();
+    oracle.stop_requested(base::ns_per_s);
     EXPECT_EQ(end({}, {.close_code = 1001}), "");
+    // The deadline of the drain excuses a cut only where time jumped over it.
+    clock.now_ns += base::ns_per_s;
+    EXPECT_EQ(end({}, {.close_code = 0}), "P7");
+    oracle.time_jumped();
+    EXPECT_EQ(end({}, {.close_code = 0}), "");
 }
 
 TEST_F(OracleTest, AStopMustNotLoseWhatWasAcknowledgedBefore) {
@@ -172,7 +179,7 @@ TEST_F(OracleTest, AStopMustNotLoseWhatWasAcknowledgedBefore) {
     subscribe(bob, "a");
     const MessageId message = acknowledged("a");
     ++clock.step;
-    oracle.stop_requested();
+    oracle.stop_requested(base::ns_per_s);
     deliver(alice, "a", message);
     EXPECT_EQ(broken_by([&] { oracle.session_end(alice, {.close_code = 1001}); }), "");
     EXPECT_EQ(broken_by([&] { oracle.session_end(bob, {.close_code = 1001}); }), "P8");

@@ -157,6 +157,7 @@ void World::jump() {
     const uint64_t by_ns = prng.below(2) == 0 ? 1 : prng.below(10 * 60 * base::ns_per_s);
     trace("time jumps by " + std::to_string(by_ns) + " ns");
     clock_.now_ns += by_ns;
+    oracle_.time_jumped();
 }
 
 void World::check_wakes() const {
@@ -275,7 +276,7 @@ void World::run_stop() {
     const uint64_t words_steps = prng_.below(200);
     for (uint64_t count = 0; count < words_steps; ++count) static_cast<void>(step());
     trace("the stop is requested");
-    oracle_.stop_requested();
+    oracle_.stop_requested(scenario_.limits.drain_timeout_ns);
     const uint64_t stop_ns = clock_.now_ns;
     for (io::ShardId id = 0; id < members_.size(); ++id) {
         mesh_->request(id, io::Request::stop);
