@@ -100,7 +100,12 @@ Scenario draw_scenario(uint64_t seed, const ScenarioOptions& options) {
         scenario.limits.outbound_hard_bytes < 256 * 1024 || scenario.payload_bytes_max > 200 ||
         scenario.pipe_bytes_min < 65'536 || is_active(scenario, Fault::zero_window) ||
         is_active(scenario, Fault::send_delayed) || is_active(scenario, Fault::send_short);
-    scenario.may_be_silent = scenario.pipe_bytes_min < 1'000 ||
+    // A shard that sees so few bytes per turn falls seconds behind peers with much to say, and
+    // takes those for silent whose bytes it has not come to yet.
+    const uint64_t turn_bytes_max =
+        uint64_t{scenario.reactor.events_per_turn_max} * scenario.reactor.buffer_bytes;
+    const bool is_starved_machine = turn_bytes_max < 1'000 && scenario.payload_bytes_max > 200;
+    scenario.may_be_silent = scenario.pipe_bytes_min < 1'000 || is_starved_machine ||
                              is_active(scenario, Fault::zero_window) ||
                              is_active(scenario, Fault::connection_reset);
     return scenario;
