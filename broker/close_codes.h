@@ -27,7 +27,7 @@ enum class Reconnect : uint8_t { no, with_jitter, after_retry_ms, at_once };
     X(heartbeat_timeout, 4200, at_once, "no answer to a ping within the timeout")
 
 enum class CloseCode : uint16_t {
-#define FANFARE_X(name, code, reconnect, reason) name = code,
+#define FANFARE_X(name, code, reconnect, reason) name = (code),
     FANFARE_CLOSE_CODES(FANFARE_X)
 #undef FANFARE_X
 };

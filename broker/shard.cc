@@ -82,6 +82,7 @@ struct Shard::Impl {
     const ShardContext context;
     const Partitions partitions;
     ShardMetrics& metrics;
+    const uint16_t listeners_count;
 
     // What the shard owns, in the order in which one needs the other.
     base::Prng prng;
@@ -122,6 +123,7 @@ Shard::Impl::Impl(const ShardContext& shard_context)
     : context(shard_context),
       partitions(context.settings.partitions, context.mesh.shards_count(), context.hash_seed),
       metrics(context.metrics.shard(context.id)),
+      listeners_count(static_cast<uint16_t>(context.listeners.size())),
       prng(context.random_seed),
       connections(2 * sockets_per_shard(context.settings)),
       timers(context.reactor.now_ns()),
@@ -142,9 +144,9 @@ Shard::Impl::Impl(const ShardContext& shard_context)
             parser, prng, context.metrics, context.settings, context.listeners, context.epoch},
            context.id),
       heartbeat(context.reactor, connections, timers, outbox, lifecycle, metrics, context.settings),
-      listener_failed(context.listeners.size(), false),
-      listeners_open(static_cast<uint32_t>(context.listeners.size())) {
-    for (uint16_t listener = 0; listener < context.listeners.size(); ++listener) {
+      listener_failed(listeners_count, false),
+      listeners_open(listeners_count) {
+    for (uint16_t listener = 0; listener < listeners_count; ++listener) {
         context.reactor.accept_start(listener);
     }
     metrics.observe_turn(context.reactor.now_ns(), 0);
@@ -339,7 +341,7 @@ void Shard::Impl::starved_rearm() {
 void Shard::Impl::accepts_retry() {
     if (context.reactor.now_ns() < accept_retry_at_ns) return;
     accept_retry_at_ns = base::never_ns;
-    for (uint16_t listener = 0; listener < listener_failed.size(); ++listener) {
+    for (uint16_t listener = 0; listener < listeners_count; ++listener) {
         if (listener_failed[listener]) context.reactor.accept_start(listener);
         listener_failed[listener] = false;
     }
@@ -467,7 +469,7 @@ void Shard::Impl::stop_begin() {
     accept_retry_at_ns = base::never_ns;
     stop_deadline_ns = context.reactor.now_ns() + context.settings.drain_timeout_ns;
     log(LogLevel::info, "stopping", {{"connections", std::to_string(connections.size())}});
-    for (uint16_t listener = 0; listener < context.listeners.size(); ++listener) {
+    for (uint16_t listener = 0; listener < listeners_count; ++listener) {
         context.reactor.accept_stop(listener);
     }
     http.drain();
