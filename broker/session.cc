@@ -225,6 +225,11 @@ Session::Outcome Session::unsubscribe(base::Slot slot, Connection& connection,
 }
 
 Session::Outcome Session::publish(base::Slot slot, const codec::Command& command) {
+    if (!command.key.empty()) {
+        // Who sends a key relies on it: a publish that ignored it would not be idempotent.
+        reply_error(slot, command.id, codec::ErrorCode::not_supported, "key is not supported here");
+        return Outcome::done;
+    }
     const topics::NameError error = topics::check_publishable(command.topic);
     if (error != topics::NameError::none) {
         const bool is_reserved = error == topics::NameError::reserved;

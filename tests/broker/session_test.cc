@@ -68,6 +68,16 @@ TEST(Session, EchoFalseLeavesThePublisherOut) {
     EXPECT_EQ(publisher.take_texts().size(), 1u);
 }
 
+TEST(Session, AKeyIsRefusedAndNotIgnored) {
+    World world;
+    const Peer peer = world.client();
+    peer.subscribe("a");
+    peer.say(R"({"op":"publish","id":1,"topic":"a","data":1,"key":"k"})");
+    const Texts texts = peer.take_texts();
+    ASSERT_EQ(texts.size(), 1u) << "nothing was published";
+    EXPECT_EQ(error_code(texts[0]), "not_supported");
+}
+
 TEST(Session, PingsAreAnsweredInOrder) {
     World world;
     const Peer peer = world.client();
