@@ -206,6 +206,14 @@ bool Router::is_subscribed(SubscriberId subscriber, std::string_view filter) con
     return filter_id != none && impl_->find_link(subscriber, filter_id) != none;
 }
 
+bool Router::wants(SubscriberId subscriber, std::string_view topic) const {
+    if (subscriber >= impl_->subscriber_filters.size()) return false;
+    for (const uint32_t id : impl_->subscriber_filters[subscriber].others()) {
+        if (matches(impl_->filters[id].name(), topic)) return true;
+    }
+    return false;
+}
+
 bool Router::has_filter(std::string_view filter) const {
     return impl_->find_filter(filter, impl_->hash_of(filter)) != none;
 }

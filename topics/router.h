@@ -62,6 +62,8 @@ class Router {
     void unsubscribe_all(SubscriberId subscriber, std::vector<std::string>& gone);
 
     bool is_subscribed(SubscriberId subscriber, std::string_view filter) const;
+    // Whether one of the subscriber's filters matches; looks at all of them, one after the other.
+    bool wants(SubscriberId subscriber, std::string_view topic) const;
     bool has_filter(std::string_view filter) const;
 
     // Clears `subscribers` and fills it with those that want the topic, each once. The topic must

@@ -1,0 +1,47 @@
+// TopicRules: which topics keep how much history. The first rule whose filter matches a topic
+// decides; a topic that no rule matches keeps nothing.
+//
+// Owner: built once at start, constant from then on. Thread: any.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace topics {
+
+struct TopicRule {
+    std::string match;                        // a filter that passed check_filter
+    uint64_t history_messages_max = 0;        // per topic; 0: the rule says that nothing is kept
+    uint64_t history_bytes_max = UINT64_MAX;  // payload bytes per topic
+    uint64_t history_ttl_ns = UINT64_MAX;     // UINT64_MAX: for ever
+
+    bool keeps_history() const { return history_messages_max > 0; }
+    bool operator==(const TopicRule&) const = default;
+};
+
+class TopicRules {
+  public:
+    static constexpr uint32_t none = UINT32_MAX;
+
+    TopicRules() = default;
+    explicit TopicRules(std::vector<TopicRule> rules) : rules_(std::move(rules)) {}
+
+    std::span<const TopicRule> all() const { return rules_; }
+    // Whether any rule keeps history; false makes everything about history free.
+    bool keep_anything() const;
+    // The index of the rule that makes the topic keep history, or none.
+    uint32_t history_rule_of(std::string_view topic) const;
+    // Whether the rules keep history for every topic that the filter can match: what `recoverable`
+    // says. Decided from filters alone, and it wants one rule for all, so it may say no where
+    // several rules share the filter's topics, or where only topics that nobody uses are in the
+    // way. It never says yes wrongly.
+    bool keep_all_of(std::string_view filter) const;
+
+  private:
+    std::vector<TopicRule> rules_;
+};
+
+}  // namespace topics
