@@ -4,70 +4,26 @@
 
 #include <emmintrin.h>
 
+#include "codec/kernels_vector.h"
+
 namespace codec {
 namespace {
 
-using Vector = __m128i;
+struct Sse2 {
+    using Vector = __m128i;
 
-Vector load(const uint8_t* at) {
-    return _mm_loadu_si128(reinterpret_cast<const Vector*>(at));
-}
-
-Vector repeat(uint32_t key) {
-    return _mm_set1_epi32(static_cast<int>(key));
-}
-
-void store(uint8_t* at, Vector vector) {
-    _mm_storeu_si128(reinterpret_cast<Vector*>(at), vector);
-}
-
-Vector masked(const uint8_t* at, Vector mask) {
-    return _mm_xor_si128(load(at), mask);
-}
-
-void turn(uint8_t* at, Vector mask) {
-    store(at, masked(at, mask));
-}
-
-// From the first aligned place to the end, but for less than a vector there: aligned, so that no
-// store touches two cache lines, and four vectors in one turn of the loop, so that the loop itself
-// costs little.
-void unmask_inside(uint8_t* bytes, size_t count, uint32_t key) {
-    constexpr size_t width = sizeof(Vector);
-    const size_t to_aligned = width - reinterpret_cast<uintptr_t>(bytes) % width;
-    const Vector mask = repeat(advanced_masking_key(key, to_aligned));
-    const uint8_t* const end = bytes + count;
-    uint8_t* at = bytes + to_aligned;
-    for (; at + 4 * width <= end; at += 4 * width) {
-        turn(at, mask);
-        turn(at + width, mask);
-        turn(at + 2 * width, mask);
-        turn(at + 3 * width, mask);
+    static void repeat(Vector& out, uint32_t key) { out = _mm_set1_epi32(static_cast<int>(key)); }
+    static void read_masked(Vector& out, const uint8_t* at, const Vector& mask) {
+        out = _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const Vector*>(at)), mask);
     }
-    for (; at + width < end; at += width) turn(at, mask);
-}
+    static void write(uint8_t* at, const Vector& vector) {
+        _mm_storeu_si128(reinterpret_cast<Vector*>(at), vector);
+    }
+};
 
-// The first and the last vector are read before any is written, and written after all others, so
-// that the bytes which they share with their neighbours, or with each other, are XORed once. Up to
-// four vectors need no loop.
 void unmask_sse2(uint8_t* bytes, size_t count, uint32_t key) {
-    constexpr size_t width = sizeof(Vector);
-    if (count < width) return unmask_below_16(bytes, count, key);
-    uint8_t* const tail = bytes + count - width;
-    const Vector mask = repeat(key);
-    const Vector tail_mask = repeat(advanced_masking_key(key, count - width));
-    const Vector first = masked(bytes, mask);
-    const Vector last = masked(tail, tail_mask);
-    if (count > 4 * width) {
-        unmask_inside(bytes, count, key);
-    } else if (count > 2 * width) {
-        const Vector second = masked(bytes + width, mask);
-        const Vector third = masked(tail - width, tail_mask);
-        store(bytes + width, second);
-        store(tail - width, third);
-    }
-    store(bytes, first);
-    store(tail, last);
+    if (count < sizeof(Sse2::Vector)) return unmask_below_16(bytes, count, key);
+    unmask_vectors<Sse2>(bytes, count, key);
 }
 
 }  // namespace
