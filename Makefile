@@ -36,8 +36,9 @@ check: ## before a commit: format, linters, unit tests, SEEDS seeds of the simul
 
 bench: ## build and run the micro-benchmarks
 	@$(DEPENDENCIES) build test
-	@cmake --preset release -DFANFARE_DEVELOPER=ON && cmake --build build/release -j$(JOBS)
-	@set -e; for program in build/release/bench/*_bench; do echo "== $$program"; "$$program"; done
+	@cmake --preset release -DFANFARE_DEVELOPER=ON
+	@cmake --build build/release --target bench/all -j$(JOBS)
+	@set -e; for program in build/release/bench/*_bench; do printf '\n== %s\n' "$$program"; "$$program"; done
 
 fuzz: ## run each fuzzer for FUZZ_SECONDS
 	@$(DEPENDENCIES) build test develop

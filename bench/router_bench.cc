@@ -1,4 +1,4 @@
-// What topics::Router costs: a match (warm and cold), joining and leaving, memory.
+// What topics::Router costs: a match (warm and cold), filling, joining and leaving, memory.
 //
 // The big router holds a million exact subscriptions of a hundred thousand subscribers, one per
 // topic, and a hundred thousand wildcard subscriptions. Names are about 30 bytes long. "Cold" walks
@@ -92,6 +92,28 @@ void memory_of_exact_subscription(benchmark::State& state) {
     state.counters["own_account"] = static_cast<double>(big.router_bytes - big.text_bytes) / count;
 }
 BENCHMARK(memory_of_exact_subscription)->Iterations(1);
+
+// A million topics get their first subscriber and then a second one, out of nothing: with all the
+// growing that this takes.
+void fill(benchmark::State& state) {
+    const bool is_second = state.range(0) == 2;
+    const BigRouter& big = big_router();
+    uint64_t heap_bytes = 0;
+    for (auto _ : state) {
+        Router router(hash_seed);
+        uint64_t before_bytes = 0;
+        for (uint32_t round = is_second ? 0 : 1; round < 2; ++round) {
+            if (round == 1) before_bytes = mallinfo2().uordblks + mallinfo2().hblkhd;
+            for (uint32_t index = 0; index < topics_count; ++index) {
+                router.subscribe((index + round) % subscribers_count, big.walk[index]);
+            }
+        }
+        heap_bytes = mallinfo2().uordblks + mallinfo2().hblkhd - before_bytes;
+    }
+    state.SetItemsProcessed(state.iterations() * state.range(0) * topics_count);
+    state.counters["heap_bytes"] = static_cast<double>(heap_bytes) / topics_count;
+}
+BENCHMARK(fill)->ArgName("subscribers")->Arg(1)->Arg(2)->Unit(benchmark::kMillisecond);
 
 void match_cold(benchmark::State& state) {
     BigRouter& big = big_router();

@@ -40,6 +40,14 @@ Range ChunkPool::append(std::span<const uint8_t> head, std::span<const uint8_t> 
     return Range{chunk, begin, chunk->used_bytes};
 }
 
+Range ChunkPool::append_alone(std::span<const uint8_t> bytes) {
+    CHECK(!bytes.empty());
+    Chunk* chunk = allocate(static_cast<uint32_t>(bytes.size()));
+    std::memcpy(chunk->bytes(), bytes.data(), bytes.size());
+    chunk->used_bytes = static_cast<uint32_t>(bytes.size());
+    return Range{chunk, 0, chunk->used_bytes};
+}
+
 Chunk* ChunkPool::allocate(uint32_t capacity_bytes) {
     Chunk* chunk = nullptr;
     if (capacity_bytes == chunk_bytes && spare_ != nullptr) {

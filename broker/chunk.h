@@ -59,6 +59,10 @@ class ChunkPool {
     [[nodiscard]] Range append(std::span<const uint8_t> head, std::span<const uint8_t> tail,
                                ChunkStream stream = ChunkStream::plain);
 
+    // Copies the bytes into a chunk of their own, for what is kept for long: a piece of the open
+    // chunk would keep all of it.
+    [[nodiscard]] Range append_alone(std::span<const uint8_t> bytes);
+
     static void retain(const Range& range) { ++range.chunk->references; }
     void release(const Range& range) {
         DCHECK(range.chunk->references > 0);

@@ -25,4 +25,7 @@ struct ConfigSources {
 // file and key) and what would be right; empty when all is well.
 [[nodiscard]] std::string load_settings(const ConfigSources& sources, Settings& settings);
 
+// All settings as a TOML file that load_settings takes back, each with its help as a comment.
+std::string settings_toml(const Settings& settings);
+
 }  // namespace broker

@@ -19,7 +19,7 @@
 //  1. recv_armed is true exactly while a receive is armed; queue.is_in_flight() exactly while a
 //     send is.
 //  2. `http` exists exactly in state http; `stash` exactly while reading is paused.
-//  3. A connection has subscriptions in the router only in state open.
+//  3. A connection has subscriptions, live or catching up, only in state open.
 //  4. The slot is released by the event of close, which is the last one.
 #pragma once
 
@@ -28,6 +28,7 @@
 #include <string_view>
 #include <vector>
 
+#include "broker/catch_up.h"
 #include "broker/close_codes.h"
 #include "broker/compression.h"
 #include "broker/outbound_queue.h"
@@ -45,7 +46,7 @@ enum class Pause : uint8_t {
     none,
     lanes,    // no room towards another shard; tried again every turn
     backlog,  // the client does not read what was sent to it; a completed send resumes
-    join,     // a command must wait until a subscription is joined
+    join,     // a command must wait for something that another shard or a replay has to do first
     answer,   // an HTTP request waits for its answer, and enough of the next ones is here already
 };
 
@@ -92,6 +93,7 @@ struct Connection {
     bool is_echo = false;        // upgraded at /echo: messages go back as they came
     bool peer_ended = false;     // the peer's end of stream has arrived
     bool was_upgraded = false;
+    bool history_pending = false;     // another shard was asked for a page of history
     bool close_frame_owed = false;    // the Close frame follows when nothing is in flight any more
     uint8_t deflate_window_bits = 0;  // of what we send; 0: compression was not negotiated
     uint16_t close_code = 0;          // sent or received; 0: none
@@ -99,6 +101,7 @@ struct Connection {
     uint32_t joining_filters = 0;     // and how many filters they name
     uint32_t reassembly_bytes = 0;    // of the decoder, as they stand in the gauge
     uint32_t discarded_bytes = 0;     // received in closing and lingering
+    uint32_t position_version = 0;    // of the heads that the client was told last (Heads)
 
     uint64_t last_life_ns;       // of the last received byte, or send that had waited for the peer
     uint64_t send_began_ns = 0;  // of the send in flight, or the last one
@@ -110,6 +113,7 @@ struct Connection {
     std::unique_ptr<HttpProgress> http = std::make_unique<HttpProgress>();
     std::unique_ptr<Stash> stash;
     std::unique_ptr<DeflateContext> deflate;  // null unless a context was granted
+    std::unique_ptr<CatchUp> catch_up;        // null unless a subscription is not live yet
 
     bool wants_bytes() const {
         return state != ConnectionState::joining && state != ConnectionState::closed &&

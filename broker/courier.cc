@@ -1,28 +1,38 @@
 #include "broker/courier.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "io/base/check.h"
 
 namespace broker {
 
-Courier::Courier(io::ShardId self, io::Mesh& mesh, io::Reactor& reactor, uint64_t lane_bytes)
+namespace {
+
+uint64_t results_cost_min(const CrossCore& cross_core, uint32_t heads_max) {
+    const uint64_t joining = CrossCore::heads_cost(heads_max) + CrossCore::marker_cost();
+    const uint64_t reading = cross_core.publication_cost_max() + cross_core.history_end_cost_max();
+    return std::max(joining, reading);
+}
+
+}  // namespace
+
+Courier::Courier(io::ShardId self, io::Mesh& mesh, io::Reactor& reactor, uint64_t lane_bytes,
+                 uint32_t heads_max)
     : self_(self),
       mesh_(mesh),
       reactor_(reactor),
       cross_core_(lane_bytes),
+      results_cost_min_(results_cost_min(cross_core_, heads_max)),
+      live_room_bytes_(lane_bytes / 2),
       destinations_(mesh.shards_count()) {}
 
-bool Courier::has_room_for_results(uint64_t record_bytes) {
-    const uint64_t wanted = 2 * io::Lane::record_cost(record_bytes);
+bool Courier::has_room_for_results(uint64_t record_cost) {
+    const uint64_t wanted = std::max(2 * record_cost, results_cost_min_);
     for (io::ShardId to = 0; to < shards_count(); ++to) {
         if (to != self_ && mesh_.deliver(self_, to).room_bytes() < wanted) return false;
     }
     return true;
-}
-
-uint64_t Courier::record_bytes(const Publication& publication) const {
-    return cross_core_.publication_cost(publication);
 }
 
 void Courier::write_message(io::ShardId to, const Publication& publication) {
@@ -31,14 +41,41 @@ void Courier::write_message(io::ShardId to, const Publication& publication) {
         cross_core_.write_publication(mesh_.deliver(self_, to), RecordType::message, publication));
 }
 
-void Courier::write_published(const Origin& origin) {
+void Courier::write_published(const Origin& origin, const PublishResult& result) {
     destinations_[origin.shard].is_touched = true;
-    CHECK(CrossCore::write_published(mesh_.deliver(self_, origin.shard), origin));
+    CHECK(CrossCore::write_published(mesh_.deliver(self_, origin.shard), origin, result));
+}
+
+void Courier::write_heads(io::ShardId to, std::span<const codec::Position> heads) {
+    destinations_[to].is_touched = true;
+    CHECK(CrossCore::write_heads(mesh_.deliver(self_, to), heads));
+}
+
+bool Courier::has_room_for_heads(io::ShardId to) {
+    // What is owed there comes first.
+    return destinations_[to].deliver.empty() &&
+           mesh_.deliver(self_, to).room_bytes() >= 2 * results_cost_min_;
 }
 
 void Courier::write_interest_ack(io::ShardId to, uint32_t token) {
     destinations_[to].is_touched = true;
     CHECK(CrossCore::write_marker(mesh_.deliver(self_, to), RecordType::interest_ack, token));
+}
+
+bool Courier::write_history_message(io::ShardId to, uint32_t token, const Publication& publication,
+                                    bool is_first) {
+    io::Lane& lane = mesh_.deliver(self_, to);
+    const uint64_t wanted =
+        cross_core_.publication_cost(publication) + cross_core_.history_end_cost_max();
+    if (!is_first && lane.room_bytes() < live_room_bytes_ + wanted) return false;
+    destinations_[to].is_touched = true;
+    CHECK(cross_core_.write_publication(lane, RecordType::history_message, publication, token));
+    return true;
+}
+
+void Courier::write_history_end(io::ShardId to, uint32_t token, const HistoryExtent& extent) {
+    destinations_[to].is_touched = true;
+    CHECK(cross_core_.write_history_end(mesh_.deliver(self_, to), token, extent));
 }
 
 bool Courier::forward(io::ShardId to, const Publication& publication) {
@@ -52,6 +89,13 @@ bool Courier::forward(io::ShardId to, const Publication& publication) {
     return true;
 }
 
+bool Courier::ask_history(io::ShardId to, uint32_t token, const HistoryRequest& request) {
+    if (!destinations_[to].forward.empty()) return false;
+    if (!cross_core_.write_history_read(mesh_.forward(self_, to), token, request)) return false;
+    destinations_[to].is_touched = true;
+    return true;
+}
+
 bool Courier::write(io::Lane& lane, const Owed& owed) {
     switch (owed.type) {
         case RecordType::interest_add:
@@ -60,9 +104,13 @@ bool Courier::write(io::Lane& lane, const Owed& owed) {
         case RecordType::quiesced:
         case RecordType::drained: return CrossCore::write_marker(lane, owed.type, owed.token);
         case RecordType::publish:
+        case RecordType::history_read:
         case RecordType::message:
         case RecordType::published:
-        case RecordType::interest_ack: break;
+        case RecordType::heads:
+        case RecordType::interest_ack:
+        case RecordType::history_message:
+        case RecordType::history_end: break;
     }
     UNREACHABLE();
 }

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,23 +23,38 @@ namespace broker {
 
 class Courier {
   public:
-    Courier(io::ShardId self, io::Mesh& mesh, io::Reactor& reactor, uint64_t lane_bytes);
+    // `heads_max`: how many partitions this shard owns at most.
+    Courier(io::ShardId self, io::Mesh& mesh, io::Reactor& reactor, uint64_t lane_bytes,
+            uint32_t heads_max);
 
     io::ShardId self() const { return self_; }
     uint32_t shards_count() const { return mesh_.shards_count(); }
 
-    // Whether every deliver lane has room for all that sequencing one record of this size can bring
-    // forth: a message for each shard, and one answer.
-    bool has_room_for_results(uint64_t record_bytes);
-    uint64_t record_bytes(const Publication& publication) const;
+    // Whether every deliver lane has room for all that handling one record of this cost can bring
+    // forth: a message for each shard and one answer; or heads and an acknowledgement; or one
+    // message of a page and its end.
+    bool has_room_for_results(uint64_t record_cost);
+    uint64_t publication_cost(const Publication& publication) const {
+        return cross_core_.publication_cost(publication);
+    }
 
     // Results. There must be room (see above).
     void write_message(io::ShardId to, const Publication& publication);
-    void write_published(const Origin& origin);
+    void write_published(const Origin& origin, const PublishResult& result);
+    void write_heads(io::ShardId to, std::span<const codec::Position> heads);
     void write_interest_ack(io::ShardId to, uint32_t token);
+    // A page's message. For the first there must be room (see above). False: the lane is so full
+    // that the page should end before this one, so that live messages find room; nothing is
+    // written.
+    [[nodiscard]] bool write_history_message(io::ShardId to, uint32_t token,
+                                             const Publication& publication, bool is_first);
+    void write_history_end(io::ShardId to, uint32_t token, const HistoryExtent& extent);
+    // Whether heads that nobody waits for would leave room for what requests bring forth.
+    bool has_room_for_heads(io::ShardId to);
 
-    // A request to sequence. False: no room, try again later.
+    // Requests to sequence, and to read. False: no room, try again later.
     [[nodiscard]] bool forward(io::ShardId to, const Publication& publication);
+    [[nodiscard]] bool ask_history(io::ShardId to, uint32_t token, const HistoryRequest& request);
 
     // Control records, which always succeed (they may be owed for a while).
     void tell_interest(io::ShardId to, RecordType type, std::string_view filter, uint32_t token);
@@ -69,6 +85,8 @@ class Courier {
     io::Mesh& mesh_;
     io::Reactor& reactor_;
     CrossCore cross_core_;
+    const uint64_t results_cost_min_;  // of the costliest results that any request can have
+    const uint64_t live_room_bytes_;   // of a lane, that pages of history leave alone
     std::vector<Destination> destinations_;
     uint64_t owed_count_ = 0;
 };

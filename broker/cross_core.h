@@ -1,23 +1,24 @@
 // The records that travel between shards (see io/mesh.h for the two lanes and their rules).
 //
-// A record is one of the fixed heads below followed by its bytes. Both ends are the same process,
-// so the layout is the compiler's. A payload too large for a lane travels as a gift: the record
-// carries the address of a block that belongs to the receiver from then on.
+// A record is one fixed head followed by its bytes. Both ends are the same process, so the layout
+// is the compiler's. A payload too large for a lane travels as a gift: the record carries the
+// address of a block that belongs to the receiver from then on.
 //
 // Pure but for the memory of gifts; any thread.
 // Invariants:
 //  1. Every record of a lane that is popped is decoded once; decoding takes a gift over (GiftBlock
 //     frees it).
-//  2. On `deliver` travel message, published, interest_ack and drained; on `forward` publish,
-//     interest_add, interest_remove and quiesced.
+//  2. Requests travel on `forward`, results on `deliver`: see RecordType.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "codec/payload.h"
+#include "codec/position.h"
 #include "io/base/slab.h"
 #include "io/lane.h"
 #include "io/reactor.h"
@@ -29,12 +30,16 @@ enum class RecordType : uint8_t {
     publish,
     interest_add,
     interest_remove,
-    quiesced,  // nothing will be published by this shard any more (the broker stops)
+    history_read,  // a page of a partition's history, please
+    quiesced,      // nothing will be published by this shard any more (the broker stops)
     // deliver: results
     message,
     published,
-    interest_ack,
-    drained,  // nothing will be sequenced by this shard any more
+    heads,            // how far partitions have come
+    interest_ack,     // heads of the partitions that the filter can match went before it
+    history_message,  // one of a page
+    history_end,      // the page is complete, and how far it reaches
+    drained,          // nothing will be sequenced by this shard any more
 };
 
 // Who published, so that the answer finds its way back and echo:false can be kept.
@@ -50,6 +55,45 @@ struct Publication {
     Origin origin;
     std::string_view topic;
     codec::Payload payload;
+    std::string_view key = {};      // of a publish; empty: none
+    codec::Position position = {};  // of a sequenced message; none: its topic has no history
+};
+
+// What became of a publish.
+struct PublishResult {
+    codec::Position position;
+    bool is_duplicate =
+        false;  // its key was known: nothing was sequenced, the position is the first
+};
+
+// Which page of a partition's history is wanted; as topics::History::Query.
+struct HistoryRequest {
+    uint32_t partition = 0;
+    uint32_t last = 0;
+    uint64_t after = 0;
+    uint64_t until = UINT64_MAX;
+    uint64_t lost_above = 0;
+    uint64_t lost_since = 0;
+    uint32_t payload_bytes_max = 0;
+    std::vector<std::string_view> filters;
+};
+
+// Who asked for a page: Pages or HistoryReplies, each with numbers of its own.
+struct HistoryTokens {
+    static uint32_t of_page(uint32_t number) { return 2 * number; }
+    static uint32_t of_reply(uint32_t number) { return 2 * number + 1; }
+    static bool is_reply(uint32_t token) { return token % 2 == 1; }
+    static uint32_t number_of(uint32_t token) { return token / 2; }
+};
+
+// How far a page reaches; as topics::History::Page.
+struct HistoryExtent {
+    uint32_t partition = 0;
+    uint64_t upto = 0;
+    uint64_t head = 0;
+    uint64_t floor = 0;
+    uint64_t evictions = 0;
+    std::vector<uint32_t> filters_lost;
 };
 
 struct FreeBlock {
@@ -61,33 +105,48 @@ using GiftBlock = std::unique_ptr<uint8_t, FreeBlock>;
 // `gift`.
 struct Record {
     RecordType type;
-    Publication publication;  // publish, message; published uses origin only
+    // publish, message and history_message; published uses origin, position and is_duplicate.
+    Publication publication;
+    bool is_duplicate = false;
     std::string_view filter;  // interest_add, interest_remove
-    uint32_t token = 0;       // interest_add, interest_ack
+    uint32_t token = 0;  // interest_add, interest_ack, history_read, history_message, history_end
+    HistoryRequest request;                  // history_read
+    HistoryExtent extent;                    // history_end
+    std::span<const codec::Position> heads;  // heads
     GiftBlock gift;
 };
 
-// What a record takes of a lane's room (see Lane::record_cost).
 class CrossCore {
   public:
-    // Payloads above this travel as gifts. At most an eighth of the lane, so that a lane holds
-    // several.
+    // Payloads above inline_bytes_max() travel as gifts. It is at most an eighth of the lane, so
+    // that a lane holds several.
     explicit CrossCore(uint64_t lane_bytes);
 
+    uint64_t inline_bytes_max() const { return inline_bytes_max_; }
+
+    // What a record takes of a lane's room (see Lane::record_cost).
     uint64_t publication_cost(const Publication& publication) const;
-    static uint64_t published_cost(const Origin& origin);
-    static uint64_t filter_cost(std::string_view filter);
+    uint64_t history_end_cost_max() const;
+    // Of a record with the longest name and an inline payload of the largest size.
+    uint64_t publication_cost_max() const;
     static uint64_t marker_cost();
+    static uint64_t heads_cost(size_t heads_count);
 
     // Each writes one record; false when the lane has no room (nothing is written then). The caller
     // commits.
     [[nodiscard]] bool write_publication(io::Lane& lane, RecordType type,
-                                         const Publication& publication) const;
-    [[nodiscard]] static bool write_published(io::Lane& lane, const Origin& origin);
+                                         const Publication& publication, uint32_t token = 0) const;
+    [[nodiscard]] static bool write_published(io::Lane& lane, const Origin& origin,
+                                              const PublishResult& result);
     [[nodiscard]] static bool write_filter(io::Lane& lane, RecordType type, std::string_view filter,
                                            uint32_t token);
     // interest_ack (with its token), quiesced, drained.
     [[nodiscard]] static bool write_marker(io::Lane& lane, RecordType type, uint32_t token);
+    [[nodiscard]] static bool write_heads(io::Lane& lane, std::span<const codec::Position> heads);
+    [[nodiscard]] bool write_history_read(io::Lane& lane, uint32_t token,
+                                          const HistoryRequest& request) const;
+    [[nodiscard]] bool write_history_end(io::Lane& lane, uint32_t token,
+                                         const HistoryExtent& extent) const;
 
     static Record decode(std::span<const uint8_t> bytes);
 

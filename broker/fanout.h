@@ -7,7 +7,9 @@
 //     them: so all subscribers see them in one order (P2).
 //  2. Messages of one connection to one topic take one way, in order.
 //  3. A message is encoded once per shard, and only where somebody wants it.
-//  4. Nothing is taken over unless there is room for all that follows from it; otherwise the caller
+//  4. A message whose topic keeps history gets its position and its place in the history in the
+//     same call, before anybody is told.
+//  5. Nothing is taken over unless there is room for all that follows from it; otherwise the caller
 //     keeps it and tries again.
 #pragma once
 
@@ -16,42 +18,58 @@
 #include <vector>
 
 #include "broker/courier.h"
+#include "broker/heads.h"
 #include "broker/metrics.h"
 #include "broker/outbox.h"
 #include "broker/partitions.h"
+#include "broker/replays.h"
+#include "broker/subscriptions.h"
+#include "topics/history.h"
+#include "topics/key_window.h"
 #include "topics/router.h"
 
 namespace broker {
 
 class Fanout {
   public:
-    Fanout(Courier& courier, const Partitions& partitions, topics::Router& router,
-           topics::Router& interest, Outbox& outbox, base::Slab<Connection>& connections,
-           ShardMetrics& metrics);
+    struct Parts {
+        io::Reactor& reactor;
+        base::Slab<Connection>& connections;
+        Courier& courier;
+        const Partitions& partitions;
+        Heads& heads;
+        topics::History& history;
+        topics::KeyWindow& keys;
+        Subscriptions& subscriptions;
+        topics::Router& interest;
+        Replays& replays;
+        Outbox& outbox;
+        ShardMetrics& metrics;
+    };
+    explicit Fanout(const Parts& parts) : parts_(parts) {}
 
     enum class Published : uint8_t {
         sequenced,  // queued to every subscriber's shard; the caller answers the client
         forwarded,  // on its way to the owner, whose answer comes through the lane
         blocked,    // no room; nothing happened
     };
-    // A publish by a client of this shard. The topic has been checked.
-    [[nodiscard]] Published publish(const Publication& publication);
+    // A publish by a client of this shard. The topic has been checked. `result` is set when the
+    // message was sequenced.
+    [[nodiscard]] Published publish(const Publication& publication, PublishResult& result);
 
-    // As the owner: gives the message its place in the order. There must be room for the results.
-    void sequence(const Publication& publication);
+    // As the owner: gives the message its place in the order, unless its key is known. There must
+    // be room for the results.
+    PublishResult sequence(const Publication& publication);
     // Queues a sequenced message to the subscribers on this shard.
     void deliver(const Publication& publication);
 
   private:
-    Courier& courier_;
-    const Partitions& partitions_;
-    topics::Router& router_;
-    topics::Router& interest_;
-    Outbox& outbox_;
-    base::Slab<Connection>& connections_;
-    ShardMetrics& metrics_;
+    void deliver_to_replays(const Publication& publication);
+
+    Parts parts_;
     // Scratch, kept for its memory.
     std::vector<topics::SubscriberId> matched_;
+    std::vector<topics::SubscriberId> catching_up_;
     std::vector<topics::SubscriberId> interested_;
     std::string json_;
 };

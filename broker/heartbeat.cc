@@ -8,13 +8,14 @@
 namespace broker {
 
 Heartbeat::Heartbeat(io::Reactor& reactor, base::Slab<Connection>& connections,
-                     io::TimerWheel& timers, Outbox& outbox, Lifecycle& lifecycle,
+                     io::TimerWheel& timers, Outbox& outbox, Lifecycle& lifecycle, Replays& replays,
                      ShardMetrics& metrics, const Settings& settings)
     : reactor_(reactor),
       connections_(connections),
       timers_(timers),
       outbox_(outbox),
       lifecycle_(lifecycle),
+      replays_(replays),
       metrics_(metrics),
       settings_(settings),
       turn_began_ns_(reactor.now_ns()) {}
@@ -30,6 +31,10 @@ void Heartbeat::turn_begin(uint64_t asked_ns) {
 void Heartbeat::timed_out(base::Slot slot) {
     Connection& connection = connections_.at(slot);
     const uint64_t now_ns = reactor_.now_ns();
+    // Its answers may stand in the kernel. While there is something to send, its sends tell.
+    const bool is_unread = connection.pause == Pause::lanes ||
+                           (connection.pause == Pause::join && connection.queue.is_empty());
+    if (is_unread) life(connection);
     if (connection.ping_sent_ns == 0) {
         const uint64_t ping_at_ns = connection.last_life_ns + settings_.heartbeat_interval_ns;
         if (now_ns < ping_at_ns) {
@@ -45,6 +50,7 @@ void Heartbeat::timed_out(base::Slot slot) {
             codec::append_heartbeat(json);
             outbox_.send_control(slot, codec::Opcode::text, json);
         }
+        replays_.tell_position(slot);
         // When the peer answers at once, the next ping is due an interval from now.
         timers_.arm(slot.index, now_ns + std::min(settings_.heartbeat_timeout_ns,
                                                   settings_.heartbeat_interval_ns));

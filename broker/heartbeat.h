@@ -11,7 +11,9 @@
 //     ticks of the wheel.
 //  2. A machine that was paused (suspended, or starved of its processor) evicts nobody for it: a
 //     turn that comes much later than it was asked for restarts the timeouts.
-//  3. A connection has one timer; a byte received does not touch it, the expiry looks how long it
+//  3. A client that we do not read from (its command waits for another shard) is not blamed for
+//     its silence.
+//  4. A connection has one timer; a byte received does not touch it, the expiry looks how long it
 //     really was silent.
 #pragma once
 
@@ -21,6 +23,7 @@
 #include "broker/lifecycle.h"
 #include "broker/metrics.h"
 #include "broker/outbox.h"
+#include "broker/replays.h"
 #include "broker/settings.h"
 #include "io/base/units.h"
 #include "io/reactor.h"
@@ -34,7 +37,7 @@ class Heartbeat {
     static constexpr uint64_t eviction_grace_ns = base::ns_per_s;
 
     Heartbeat(io::Reactor& reactor, base::Slab<Connection>& connections, io::TimerWheel& timers,
-              Outbox& outbox, Lifecycle& lifecycle, ShardMetrics& metrics,
+              Outbox& outbox, Lifecycle& lifecycle, Replays& replays, ShardMetrics& metrics,
               const Settings& settings);
 
     // At the beginning of a turn that was to come at `asked_ns` at the latest.
@@ -62,6 +65,7 @@ class Heartbeat {
     io::TimerWheel& timers_;
     Outbox& outbox_;
     Lifecycle& lifecycle_;
+    Replays& replays_;
     ShardMetrics& metrics_;
     const Settings& settings_;
     uint64_t turn_began_ns_;      // the last one

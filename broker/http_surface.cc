@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "broker/browser_client.h"
 #include "codec/reply.h"
 #include "codec/utf8.h"
 #include "io/base/units.h"
@@ -17,9 +18,19 @@ namespace {
 constexpr std::string_view websocket_path = "/ws";
 constexpr std::string_view echo_path = "/echo";
 constexpr std::string_view topics_path = "/topics/";
+constexpr std::string_view browser_client_path = "/fanfare.js";
 constexpr std::string_view json_type = "application/json";
 constexpr std::string_view subprotocols[] = {"fanfare.v1"};
 constexpr std::string_view retry_after = "Retry-After: 5\r\n";
+// Any page may import it as a module: the code is no secret, and the Origin was checked before.
+constexpr std::string_view browser_client_fields =
+    "Cache-Control: max-age=3600\r\nAccess-Control-Allow-Origin: *\r\n";
+constexpr codec::HttpResponse only_reads{
+    .status = 405, .extra_fields = "Allow: GET, HEAD\r\n", .body = "only GET and HEAD\n"};
+
+bool is_read(const codec::HttpRequest& request) {
+    return request.method == "GET" || request.method == "HEAD";
+}
 
 // The media type without its parameters.
 std::string_view media_type(std::string_view content_type) {
@@ -151,6 +162,8 @@ void HttpSurface::serve(base::Slot slot, Connection& connection, const codec::Ht
     }
     if (role.serves_clients && request.path.starts_with(topics_path)) {
         if (!publish(slot, connection, request, body)) return;  // tried again later
+    } else if (role.serves_clients && request.path == browser_client_path) {
+        serve_browser_client(slot, connection, request);
     } else if (!role.serves_admin || !serve_admin(slot, connection, request)) {
         respond(slot, connection,
                 {.status = 404,
@@ -267,8 +280,9 @@ bool HttpSurface::publish(base::Slot slot, Connection& connection,
         .origin = {.shard = shard_, .slot = slot, .echo = true, .wants_answer = true, .id = {}},
         .topic = topic_,
         .payload = payload};
-    switch (parts_.fanout.publish(publication)) {
-        case Fanout::Published::sequenced: published(slot); return true;
+    PublishResult result;
+    switch (parts_.fanout.publish(publication, result)) {
+        case Fanout::Published::sequenced: published(slot, result); return true;
         case Fanout::Published::forwarded: connection.http->awaits_answer = true; return true;
         case Fanout::Published::blocked: pause(slot, connection, Pause::lanes); return false;
     }
@@ -300,14 +314,29 @@ bool HttpSurface::classify(const codec::HttpRequest& request, std::string_view b
     return true;
 }
 
-void HttpSurface::published(base::Slot slot) {
+void HttpSurface::published(base::Slot slot, const PublishResult& result) {
     Connection& connection = parts_.connections.at(slot);
     const bool was_awaiting = connection.http->awaits_answer;
     connection.http->awaits_answer = false;
-    respond(slot, connection,
-            {.status = 200, .content_type = json_type, .body = "{\"op\":\"published\"}\n"});
+    body_.clear();
+    codec::append_published(body_, {}, result.position, result.is_duplicate);
+    body_.push_back('\n');
+    respond(slot, connection, {.status = 200, .content_type = json_type, .body = body_});
     if (!was_awaiting || connection.state != State::http) return;
     resume(slot, connection);
+}
+
+void HttpSurface::serve_browser_client(base::Slot slot, Connection& connection,
+                                       const codec::HttpRequest& request) {
+    if (!is_read(request)) {
+        respond(slot, connection, only_reads);
+        return;
+    }
+    respond(slot, connection,
+            {.status = 200,
+             .content_type = "text/javascript; charset=utf-8",
+             .extra_fields = browser_client_fields,
+             .body = browser_client()});
 }
 
 bool HttpSurface::serve_admin(base::Slot slot, Connection& connection,
@@ -316,10 +345,8 @@ bool HttpSurface::serve_admin(base::Slot slot, Connection& connection,
     const bool is_health = request.path == "/healthz";
     const bool is_ready = request.path == "/readyz";
     if (!is_metrics && !is_health && !is_ready) return false;
-    if (request.method != "GET" && request.method != "HEAD") {
-        respond(
-            slot, connection,
-            {.status = 405, .extra_fields = "Allow: GET, HEAD\r\n", .body = "only GET and HEAD\n"});
+    if (!is_read(request)) {
+        respond(slot, connection, only_reads);
         return true;
     }
     body_.clear();

@@ -1,5 +1,6 @@
 // HttpSurface: what is answered over HTTP: the upgrade at /ws, publishing at POST /topics/<topic>,
-// and the admin surface (/metrics, /healthz, /readyz) where the listener offers it.
+// the client for browsers at /fanfare.js, and the admin surface (/metrics, /healthz, /readyz) where
+// the listener offers it.
 //
 // Owner: a shard has one for all its connections; a connection's own progress stands in
 // HttpProgress. Thread: its shard's.
@@ -53,7 +54,7 @@ class HttpSurface {
 
     void receive(base::Slot slot, std::span<const uint8_t> bytes);
     // The owner's answer to a POST that was forwarded.
-    void published(base::Slot slot);
+    void published(base::Slot slot, const PublishResult& result);
     // After a completed send: resumes if unread answers were the reason for a pause.
     void sent(base::Slot slot);
     // Tries those again that wait for room in the lanes.
@@ -78,6 +79,8 @@ class HttpSurface {
                  std::string_view body);
     bool classify(const codec::HttpRequest& request, std::string_view body, codec::Payload& payload,
                   const char*& refusal);
+    void serve_browser_client(base::Slot slot, Connection& connection,
+                              const codec::HttpRequest& request);
     bool serve_admin(base::Slot slot, Connection& connection, const codec::HttpRequest& request);
 
     void respond(base::Slot slot, Connection& connection, const codec::HttpResponse& response);

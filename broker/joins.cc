@@ -1,13 +1,14 @@
 #include "broker/joins.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "topics/name.h"
 
 namespace broker {
 
-Joins::Joins(Courier& courier, const Partitions& partitions, topics::Router& router)
-    : courier_(courier), partitions_(partitions), router_(router) {}
+Joins::Joins(Courier& courier, const Partitions& partitions, const Subscriptions& subscriptions)
+    : courier_(courier), partitions_(partitions), subscriptions_(subscriptions) {}
 
 Joins::~Joins() {
     // A stop can come while joins wait for shards that have stopped already.
@@ -36,7 +37,7 @@ bool Joins::is_established(const std::string& filter) const {
     if (!has_remote_owner(filter)) return true;
     const auto pending = pending_.find(filter);
     if (pending != pending_.end()) return pending->second.acks_left == 0;
-    return router_.has_filter(filter);
+    return subscriptions_.has_filter(filter);
 }
 
 Joins::Pending& Joins::pend(const std::string& filter) {
@@ -55,19 +56,14 @@ Joins::Pending& Joins::pend(const std::string& filter) {
     return pending;
 }
 
-bool Joins::subscribe(base::Slot slot, std::string_view id,
-                      std::span<const std::string_view> filters) {
-    Joined joined{slot, std::string(id), {filters.begin(), filters.end()}};
-    bool is_complete = true;
-    for (const std::string& filter : joined.filters)
-        is_complete = is_complete && is_established(filter);
-    if (is_complete) {
-        for (const std::string& filter : joined.filters) router_.subscribe(slot.index, filter);
-        return true;
-    }
-    const base::Slot join = joins_.take(Waiting{std::move(joined), 0});
+bool Joins::subscribe(base::Slot slot, const SubscribeRequest& request) {
+    const bool is_complete =
+        std::all_of(request.filters.begin(), request.filters.end(),
+                    [this](const std::string& filter) { return is_established(filter); });
+    if (is_complete) return true;
+    const base::Slot join = joins_.take(Waiting{{slot, request}, 0});
     Waiting& waiting = joins_.at(join);
-    for (const std::string& filter : waiting.joined.filters) {
+    for (const std::string& filter : waiting.joined.request.filters) {
         Pending& pending = pend(filter);
         if (pending.acks_left == 0) continue;
         ++waiting.filters_left;
@@ -91,13 +87,13 @@ void Joins::acknowledged(uint32_t token, std::vector<Joined>& completed) {
 }
 
 void Joins::finish(const Joined& joined) {
-    for (const std::string& filter : joined.filters) {
+    for (const std::string& filter : joined.request.filters) {
         const auto found = pending_.find(filter);
         CHECK(found != pending_.end());
         if (--found->second.joins_count > 0) continue;
         filter_of_token_.erase(found->second.token);
         pending_.erase(found);
-        if (!router_.has_filter(filter)) forget(filter);
+        if (!subscriptions_.has_filter(filter)) forget(filter);
     }
 }
 

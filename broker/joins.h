@@ -2,14 +2,14 @@
 //
 // A filter that can match topics of other shards must be known to their owners before it may count
 // as subscribed:
-// interest is told to every owner that can match, each acknowledges, and with the last
-// acknowledgement all filters of the command enter the local router and the client is told, in the
-// same turn. From then on whatever an owner sequences reaches the subscriber.
+// interest is told to every owner that can match, each acknowledges (and says how far its
+// partitions have come), and with the last acknowledgement all filters of the command enter the
+// local subscriptions, in the same turn. From then on whatever an owner sequences reaches them.
 //
 // Owner: a shard. Thread: its shard's.
 // Invariants:
-//  1. The owners know a filter (or are about to: lanes keep order) exactly while the local router
-//     has it or a join waits with it.
+//  1. The owners know a filter (or are about to: lanes keep order) exactly while a local
+//     subscription has it or a join waits with it.
 //  2. A join ends in one completion, whether its connection still lives or not.
 //  3. An acknowledgement of an earlier life of a filter is recognised by its token and ignored.
 #pragma once
@@ -23,33 +23,31 @@
 
 #include "broker/courier.h"
 #include "broker/partitions.h"
+#include "broker/subscribe_request.h"
+#include "broker/subscriptions.h"
 #include "io/base/slab.h"
-#include "topics/router.h"
 
 namespace broker {
 
 // A subscribe command whose filters have all been joined.
 struct Joined {
     base::Slot slot;
-    std::string id;  // raw JSON token of the command's id
-    std::vector<std::string> filters;
+    SubscribeRequest request;
 };
 
 class Joins {
   public:
-    Joins(Courier& courier, const Partitions& partitions, topics::Router& router);
+    Joins(Courier& courier, const Partitions& partitions, const Subscriptions& subscriptions);
     ~Joins();
 
-    // Starts a join. True: there was nothing to wait for, the filters are in the router now.
-    [[nodiscard]] bool subscribe(base::Slot slot, std::string_view id,
-                                 std::span<const std::string_view> filters);
+    // Starts a join. True: there is nothing to wait for, the caller subscribes at once.
+    [[nodiscard]] bool subscribe(base::Slot slot, const SubscribeRequest& request);
     // An owner's acknowledgement. Appends the joins that became complete by it to `completed`; the
-    // caller puts the filters of those whose connection lives into the router and then calls
-    // finish() for each.
+    // caller subscribes those whose connection lives and then calls finish() for each.
     void acknowledged(uint32_t token, std::vector<Joined>& completed);
     void finish(const Joined& joined);
 
-    // After the router lost its last subscriber of a filter.
+    // After the last local subscription of a filter has gone.
     void filter_gone(std::string_view filter);
     // The broker stops: nobody is told any more.
     void stop() { is_stopping_ = true; }
@@ -79,7 +77,7 @@ class Joins {
 
     Courier& courier_;
     const Partitions& partitions_;
-    topics::Router& router_;
+    const Subscriptions& subscriptions_;
     base::Slab<Waiting> joins_{UINT32_MAX - 1};
     // Never iterated: the order of a hash table must not show in what the broker does.
     std::unordered_map<std::string, Pending> pending_;

@@ -7,13 +7,15 @@ namespace broker {
 using State = ConnectionState;
 
 Lifecycle::Lifecycle(io::Reactor& reactor, base::Slab<Connection>& connections,
-                     io::TimerWheel& timers, Outbox& outbox, topics::Router& router, Joins& joins,
-                     Compression& compression, ShardMetrics& metrics, const Settings& settings)
+                     io::TimerWheel& timers, Outbox& outbox, Subscriptions& subscriptions,
+                     Replays& replays, Joins& joins, Compression& compression,
+                     ShardMetrics& metrics, const Settings& settings)
     : reactor_(reactor),
       connections_(connections),
       timers_(timers),
       outbox_(outbox),
-      router_(router),
+      subscriptions_(subscriptions),
+      replays_(replays),
       joins_(joins),
       compression_(compression),
       metrics_(metrics),
@@ -40,7 +42,8 @@ void Lifecycle::read_on(base::Slot slot) {
 void Lifecycle::leave_open(base::Slot slot, Connection& connection) {
     metrics_.subtract(Metric::websockets);
     gone_.clear();
-    router_.unsubscribe_all(slot.index, gone_);
+    replays_.forget(connection);
+    subscriptions_.unsubscribe_all(slot.index, gone_);
     for (const std::string& filter : gone_) joins_.filter_gone(filter);
     connection.decoder = codec::FrameDecoder(codec::Role::server);
     account_reassembly(connection);

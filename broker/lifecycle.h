@@ -21,17 +21,18 @@
 #include "broker/joins.h"
 #include "broker/metrics.h"
 #include "broker/outbox.h"
+#include "broker/replays.h"
 #include "broker/settings.h"
+#include "broker/subscriptions.h"
 #include "io/timer_wheel.h"
-#include "topics/router.h"
 
 namespace broker {
 
 class Lifecycle {
   public:
     Lifecycle(io::Reactor& reactor, base::Slab<Connection>& connections, io::TimerWheel& timers,
-              Outbox& outbox, topics::Router& router, Joins& joins, Compression& compression,
-              ShardMetrics& metrics, const Settings& settings);
+              Outbox& outbox, Subscriptions& subscriptions, Replays& replays, Joins& joins,
+              Compression& compression, ShardMetrics& metrics, const Settings& settings);
 
     base::Slot accept(io::Socket socket, uint16_t listener);
 
@@ -75,7 +76,8 @@ class Lifecycle {
     base::Slab<Connection>& connections_;
     io::TimerWheel& timers_;
     Outbox& outbox_;
-    topics::Router& router_;
+    Subscriptions& subscriptions_;
+    Replays& replays_;
     Joins& joins_;
     Compression& compression_;
     ShardMetrics& metrics_;

@@ -1,4 +1,5 @@
-// The one binary: fanfare serve | sub | pub | config | version. Reads like a table of contents.
+// The one binary: fanfare serve | sub | pub | history | config | version. Reads like a table of
+// contents.
 
 #include <csignal>
 #include <cstdio>
@@ -13,6 +14,7 @@
 #include "broker/settings.h"
 #include "broker/units.h"
 #include "tools/exit_code.h"
+#include "tools/history.h"
 #include "tools/pub.h"
 #include "tools/sub.h"
 
@@ -41,6 +43,7 @@ const char* type_name_of(broker::SettingKind kind) {
         case broker::SettingKind::on_off: return "on|off";
         case broker::SettingKind::text:
         case broker::SettingKind::list: return "TEXT";
+        case broker::SettingKind::rules: return "RULE";
         case broker::SettingKind::number: return "N";
         case broker::SettingKind::workers: return "auto|N";
         case broker::SettingKind::size: return "SIZE";
@@ -73,7 +76,8 @@ void add_settings(CLI::App& command, broker::ConfigSources& sources) {
             CLI::Option* option =
                 command.add_option_function<std::vector<std::string>>(flag, collect, help);
             option->type_name(type_name_of(setting.kind));
-            if (setting.kind == broker::SettingKind::list) {
+            if (setting.kind == broker::SettingKind::list ||
+                setting.kind == broker::SettingKind::rules) {
                 option->allow_extra_args(false);
             } else {
                 option->expected(1);
@@ -90,27 +94,6 @@ int load(broker::ConfigSources& sources, broker::Settings& settings) {
     if (error.empty()) return 0;
     std::fprintf(stderr, "fanfare: %s\n", error.c_str());
     return 1;
-}
-
-void print_settings(const broker::Settings& settings) {
-    for (const broker::Setting& setting : broker::settings_table()) {
-        const std::string text = broker::setting_text(setting, settings);
-        std::printf("# %s\n", std::string(setting.help).c_str());
-        if (setting.kind == broker::SettingKind::list) {
-            std::printf("%s = [", broker::toml_name(setting).c_str());
-            const auto& values =
-                settings.*std::get<std::vector<std::string> broker::Settings::*>(setting.member);
-            for (size_t index = 0; index < values.size(); ++index) {
-                std::printf("%s\"%s\"", index == 0 ? "" : ", ", values[index].c_str());
-            }
-            std::printf("]\n");
-        } else if (setting.kind == broker::SettingKind::flag ||
-                   setting.kind == broker::SettingKind::number) {
-            std::printf("%s = %s\n", broker::toml_name(setting).c_str(), text.c_str());
-        } else {
-            std::printf("%s = \"%s\"\n", broker::toml_name(setting).c_str(), text.c_str());
-        }
-    }
 }
 
 CLI::Option* add_duration(CLI::App& command, const std::string& flag, uint64_t& ns,
@@ -131,6 +114,28 @@ CLI::Option* add_duration(CLI::App& command, const std::string& flag, uint64_t& 
         ->type_name("DURATION");
 }
 
+void add_format(CLI::App& command, tools::FormatChoice& format) {
+    command
+        .add_option_function<std::string>(
+            "--format",
+            [&format](const std::string& text) {
+                if (text == "automatic") {
+                    format = tools::FormatChoice::automatic;
+                } else if (text == "readable") {
+                    format = tools::FormatChoice::readable;
+                } else if (text == "json") {
+                    format = tools::FormatChoice::json;
+                } else {
+                    throw CLI::ValidationError("--format",
+                                               "'" + text + "' is not automatic, readable or json");
+                }
+            },
+            "Lines for people, or one JSON object per line. Default: automatic, which is readable "
+            "on a terminal "
+            "and JSON in a pipe.")
+        ->type_name("automatic|readable|json");
+}
+
 void add_sub(CLI::App& command, tools::SubOptions& options) {
     command
         .add_option(
@@ -142,30 +147,21 @@ void add_sub(CLI::App& command, tools::SubOptions& options) {
                        "ws://127.0.0.1:7788/ws. [FANFARE_URL]");
     command.add_option("--count", options.count,
                        "End with 0 after this many messages; 0 means no end.");
+    command.add_option("--last", options.last_count,
+                       "Begin with the last N messages of each topic, as far as the broker keeps "
+                       "them.");
+    command
+        .add_option("--cursor-file", options.cursor_file,
+                    "Keep the place in FILE, and continue there when it exists. It is written at "
+                    "most once a second and at the end, so a crash repeats some messages and loses "
+                    "none.")
+        ->type_name("FILE");
     add_duration(command, "--timeout", options.timeout_ns,
                  "End after this time: with 0, or with 3 if --count was not reached.");
     command.add_flag_callback(
         "--no-reconnect", [&options] { options.reconnect = false; },
         "End with 2 when the connection is lost, instead of connecting again.");
-    command
-        .add_option_function<std::string>(
-            "--format",
-            [&options](const std::string& text) {
-                if (text == "automatic") {
-                    options.format = tools::SubFormat::automatic;
-                } else if (text == "readable") {
-                    options.format = tools::SubFormat::readable;
-                } else if (text == "json") {
-                    options.format = tools::SubFormat::json;
-                } else {
-                    throw CLI::ValidationError("--format",
-                                               "'" + text + "' is not automatic, readable or json");
-                }
-            },
-            "Lines for people, or one JSON object per line. Default: automatic, which is readable "
-            "on a terminal "
-            "and JSON in a pipe.")
-        ->type_name("automatic|readable|json");
+    add_format(command, options.format);
     command.footer(std::string(tools::exit_codes_help));
 }
 
@@ -175,7 +171,11 @@ void add_pub(CLI::App& command, tools::PubOptions& options) {
         "DATA", options.data,
         "What to publish; - or nothing publishes each line of the standard input. After a "
         "reconnect a "
-        "line that was not yet confirmed is sent again, so it may be published twice.");
+        "line that was not yet confirmed is sent again, so without --key it may be published "
+        "twice.");
+    command.add_option("--key", options.key,
+                       "Publish once, however often it is tried: the broker leaves out what it had "
+                       "with this key. Line N of the input has the key KEY-N.");
     command.add_option("--url", options.url,
                        "The broker: ws://host:port/path or unix:/path. Default: "
                        "ws://127.0.0.1:7788/ws. [FANFARE_URL]");
@@ -193,6 +193,16 @@ void add_pub(CLI::App& command, tools::PubOptions& options) {
     kind->require_option(0, 1);
     add_duration(command, "--give-up-after", options.give_up_after_ns,
                  "End with 2 after trying to reconnect for this long.");
+    command.footer(std::string(tools::exit_codes_help));
+}
+
+void add_history(CLI::App& command, tools::HistoryOptions& options) {
+    command.add_option("TOPIC", options.topic, "The topic whose messages to print.")->required();
+    command.add_option("--last", options.last_count, "Only the last N messages. Default: 100.");
+    command.add_option("--url", options.url,
+                       "The broker: ws://host:port/path or unix:/path. Default: "
+                       "ws://127.0.0.1:7788/ws. [FANFARE_URL]");
+    add_format(command, options.format);
     command.footer(std::string(tools::exit_codes_help));
 }
 
@@ -230,6 +240,12 @@ int main(int argc, char** argv) {
     CLI::App* pub =
         app.add_subcommand("pub", "Publish a message, or each line of the standard input.");
     add_pub(*pub, pub_options);
+    tools::HistoryOptions history_options;
+    history_options.url = variable_or("FANFARE_URL", history_options.url);
+    history_options.no_color = sub_options.no_color;
+    CLI::App* history =
+        app.add_subcommand("history", "Print what the broker keeps of a topic, oldest first.");
+    add_history(*history, history_options);
     CLI::App* version_command = app.add_subcommand("version", "Print the version.");
 
     if (argc < 2) {
@@ -251,11 +267,12 @@ int main(int argc, char** argv) {
     std::signal(SIGPIPE, SIG_IGN);
     if (sub->parsed()) return tools::run_sub(sub_options);
     if (pub->parsed()) return tools::run_pub(pub_options);
+    if (history->parsed()) return tools::run_history(history_options);
 
     broker::Settings settings;
     if (load(sources, settings) != 0) return 1;
     if (serve->parsed()) return broker::run_serve(settings, version);
-    if (config_print->parsed()) print_settings(settings);
+    if (config_print->parsed()) std::fputs(broker::settings_toml(settings).c_str(), stdout);
     if (config_check->parsed()) std::printf("the configuration is valid\n");
     return 0;
 }

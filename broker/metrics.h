@@ -25,6 +25,15 @@ namespace broker {
     X(filters, gauge, "Different filters with at least one subscription on the shard.")            \
     X(messages_published_total, counter,                                                           \
       "Messages sequenced by the shard as owner of their partition.")                              \
+    X(duplicates_total, counter, "Publishes whose key was known, and which were not repeated.")    \
+    X(history_messages, gauge, "Messages kept by the shard as owner of their partition.")          \
+    X(history_bytes, gauge, "Memory of what the shard keeps as history.")                          \
+    X(history_pages_total, counter, "Pages of history read and encoded for replays.")              \
+    X(subscriptions_catching_up, gauge, "Subscriptions that are not live yet.")                    \
+    X(replayed_messages_total, counter, "Messages queued by replays, each also a delivery.")       \
+    X(resumes_total, counter, "Subscriptions that began exactly where their client had been.")     \
+    X(resumes_refused_total, counter, "Subscriptions that could not, and began live.")             \
+    X(gaps_total, counter, "Gaps told: history was evicted before a replay could read it.")        \
     X(deliveries_total, counter, "Messages queued to subscribers.")                                \
     X(messages_compressed_total, counter, "Messages compressed, each once for all who share it.")  \
     X(messages_inflated_total, counter, "Compressed messages received.")                           \

@@ -138,6 +138,39 @@ void Outbox::send_echo(base::Slot slot, codec::Opcode opcode, std::string_view p
     chunks_.release(range);
 }
 
+void Outbox::send_announced(base::Slot slot, std::string_view announcement,
+                            std::span<const Range> frames) {
+    Connection& connection = connections_.at(slot);
+    if (connection.is_doomed) return;
+    send_unlimited(slot, codec::Opcode::text, announcement);
+    for (const Range& range : frames) {
+        connection.queue.push(range);
+        pushed(slot, connection, range);
+    }
+}
+
+void Outbox::send_announced_text(base::Slot slot, std::string_view announcement,
+                                 std::string_view json) {
+    if (connections_.at(slot).is_doomed) return;
+    send_unlimited(slot, codec::Opcode::text, announcement);
+    send_unlimited(slot, codec::Opcode::text, json);
+}
+
+Range Outbox::store(std::string_view frames) {
+    return chunks_.append_alone(bytes_of(frames));
+}
+
+bool Outbox::append_compressed_text(std::string& frames, std::string_view json) {
+    const std::span<const uint8_t> payload = compression_.compress_shared(json);
+    if (payload.empty()) return false;
+    uint8_t header[codec::frame_header_bytes_max];
+    const uint32_t header_bytes = codec::encode_frame_header(
+        {.opcode = codec::Opcode::text, .rsv1 = true, .payload_bytes = payload.size()}, header);
+    frames.append(reinterpret_cast<const char*>(header), header_bytes);
+    frames.append(reinterpret_cast<const char*>(payload.data()), payload.size());
+    return true;
+}
+
 void Outbox::send_raw(base::Slot slot, std::string_view bytes) {
     Connection& connection = connections_.at(slot);
     const Range range = chunks_.append(bytes_of(bytes), {});

@@ -14,6 +14,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -48,8 +49,19 @@ class Outbox {
     void send_unlimited(base::Slot slot, codec::Opcode opcode, std::string_view payload);
     // The same for an echoed message, compressed when that was negotiated.
     void send_echo(base::Slot slot, codec::Opcode opcode, std::string_view payload);
+    // An announcement and what it announces, one behind the other in the ordered stream. The caller
+    // has looked for room.
+    void send_announced(base::Slot slot, std::string_view announcement,
+                        std::span<const Range> frames);
+    void send_announced_text(base::Slot slot, std::string_view announcement, std::string_view json);
     // Bytes of an HTTP response.
     void send_raw(base::Slot slot, std::string_view bytes);
+
+    // Frames that are kept for later queues, with one reference for the caller.
+    [[nodiscard]] Range store(std::string_view frames);
+    void release(const Range& range) { chunks_.release(range); }
+    // Appends a text as a compressed frame, if it is worth it; else false, and nothing is appended.
+    [[nodiscard]] bool append_compressed_text(std::string& frames, std::string_view json);
 
     // The result of a send (bytes or -errno, which sends nothing).
     void sent(base::Slot slot, int32_t result);

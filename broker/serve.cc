@@ -3,10 +3,12 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <ctime>
 #include <memory>
 #include <thread>
@@ -17,6 +19,8 @@
 #include "broker/metrics.h"
 #include "broker/processors.h"
 #include "broker/shard.h"
+#include "broker/state_directory.h"
+#include "broker/state_transfer.h"
 #include "io/base/units.h"
 #include "io/listener.h"
 #include "io/mesh.h"
@@ -62,7 +66,7 @@ class LogWriter {
 
     // A line of main's own, which has no lane.
     void write_now(LogLevel level, std::string_view message,
-                   std::initializer_list<LogField> fields) const {
+                   const std::vector<LogField>& fields) const {
         if (!log_.wants(level)) return;
         std::string line = "level=" + std::string(name_of(level));
         append_log_field(line, "msg", message);
@@ -132,6 +136,40 @@ OpenListeners open_listeners(const Settings& settings) {
     return open;
 }
 
+// What the last broker left at its clean stop.
+struct FoundState {
+    OwnedFd file;    // not open: nothing that can be used
+    StateHead head;  // of the file
+};
+
+// Looks for a state that can be restored; sets aside what cannot. Answers why the broker must not
+// start, or empty.
+std::string find_state(const StateDirectory& directory, const Settings& settings,
+                       const LogWriter& writer, FoundState& found) {
+    StateDirectory::Opened opened = directory.open_state();
+    if (!opened.error.empty()) return opened.error;
+    if (!opened.fd.is_open()) {
+        writer.write_now(LogLevel::info, "no saved state; a new epoch begins", {});
+        return {};
+    }
+    StateReader reader(opened.fd.get());
+    const topics::TopicRules rules(settings.topic_rules);
+    const StateProblem problem =
+        check_state(reader, static_cast<uint32_t>(settings.partitions), rules, found.head);
+    if (problem.is_none()) {
+        found.file = std::move(opened.fd);
+        return {};
+    }
+    if (problem.fault == StateFault::unreadable) return "cannot read the state: " + problem.reason;
+    std::string name;
+    std::string error =
+        directory.set_aside(problem.fault == StateFault::damaged ? "damaged" : "unusable", name);
+    if (!error.empty()) return error;
+    writer.write_now(LogLevel::warn, "the saved state was set aside; a new epoch begins",
+                     {{"file", name}, {"reason", problem.reason}});
+    return {};
+}
+
 int fail(const std::string& reason) {
     std::fprintf(stderr, "fanfare: %s\n", reason.c_str());
     return 1;
@@ -193,13 +231,16 @@ struct Process {
     MetricsRegistry metrics;
     io::Mesh mesh;
     io::UringGroup group;
+    const topics::TopicRules rules;
     std::vector<std::unique_ptr<io::Reactor>> reactors;
+    std::vector<std::unique_ptr<Shard>> shards;
     std::vector<std::thread> threads;
     std::atomic<uint32_t> running_count{0};
     std::string epoch;
-    uint64_t hash_seed = unguessable_number();
+    uint64_t hash_seed = 0;
 
-    Process(const Settings& all_settings, OpenListeners open, const std::string& version)
+    Process(const Settings& all_settings, OpenListeners open, const FoundState& found,
+            const std::string& version)
         : settings(all_settings),
           listeners(std::move(open)),
           log(static_cast<uint32_t>(settings.workers), settings.log_level),
@@ -208,7 +249,14 @@ struct Process {
           mesh({.shards_count = static_cast<uint32_t>(settings.workers),
                 .deliver_bytes = settings.lane_bytes,
                 .forward_bytes = settings.lane_bytes}),
-          group(static_cast<uint32_t>(settings.workers)) {
+          group(static_cast<uint32_t>(settings.workers)),
+          rules(settings.topic_rules) {
+        if (found.file.is_open()) {
+            epoch = found.head.epoch;
+            hash_seed = found.head.hash_seed;
+            return;
+        }
+        hash_seed = unguessable_number();
         char text[17];
         std::snprintf(text, sizeof text, "%016llx",
                       static_cast<unsigned long long>(unguessable_number()));
@@ -234,21 +282,90 @@ struct Process {
         return {};
     }
 
+    void build_shards() {
+        for (io::ShardId id = 0; id < settings.workers; ++id) {
+            shards.push_back(
+                std::make_unique<Shard>(ShardContext{.id = id,
+                                                     .reactor = *reactors[id],
+                                                     .mesh = mesh,
+                                                     .settings = settings,
+                                                     .metrics = metrics,
+                                                     .log = log,
+                                                     .listeners = listeners.roles,
+                                                     .epoch = epoch,
+                                                     .hash_seed = hash_seed,
+                                                     .rules = rules,
+                                                     .random_seed = unguessable_number()}));
+        }
+    }
+
+    std::vector<KeptState> kept_states() const {
+        std::vector<KeptState> kept;
+        for (const std::unique_ptr<Shard>& shard : shards) {
+            kept.push_back({shard->history(), shard->keys()});
+        }
+        return kept;
+    }
+
+    // Before the first turn of any shard. Answers why the broker must not start, or empty.
+    std::string restore(const FoundState& found, const StateDirectory& directory) {
+        const uint64_t begin_ns = clock_ns(CLOCK_MONOTONIC);
+        StateReader reader(found.file.get());
+        const RestoreOptions options{.now_ns = begin_ns,
+                                     .wall_ns = clock_ns(CLOCK_REALTIME),
+                                     .memory_bytes_max = settings.history_memory_bytes};
+        const StateProblem problem = restore_state(reader, options, kept_states());
+        if (!problem.is_none()) {
+            return "the state reads otherwise than a moment ago: " + problem.reason;
+        }
+        for (const std::unique_ptr<Shard>& shard : shards) shard->history_restored();
+        std::string error = directory.remove_state();
+        if (!error.empty()) return error;
+        const uint64_t down_ns =
+            options.wall_ns - std::min(options.wall_ns, found.head.saved_wall_ns);
+        const uint64_t ms = (clock_ns(CLOCK_MONOTONIC) - begin_ns) / base::ns_per_ms;
+        writer.write_now(LogLevel::info, "state restored",
+                         {{"messages", std::to_string(reader.counts().messages)},
+                          {"topics", std::to_string(reader.counts().topics)},
+                          {"keys", std::to_string(reader.counts().keys)},
+                          {"bytes", std::to_string(reader.counts().file_bytes)},
+                          {"down_s", std::to_string(down_ns / base::ns_per_s)},
+                          {"ms", std::to_string(ms)}});
+        return {};
+    }
+
+    // After all shards have stopped. Answers why nothing was saved, or empty; `fields` then says
+    // what was.
+    std::string save(const StateDirectory& directory, std::vector<LogField>& fields) const {
+        const uint64_t begin_ns = clock_ns(CLOCK_MONOTONIC);
+        const StateDirectory::Opened opened = directory.create();
+        if (!opened.error.empty()) return opened.error;
+        const StateHead head{.epoch = epoch,
+                             .hash_seed = hash_seed,
+                             .saved_wall_ns = clock_ns(CLOCK_REALTIME),
+                             .partitions_count = static_cast<uint32_t>(settings.partitions),
+                             .shards_count = static_cast<uint32_t>(settings.workers)};
+        StateCounts counts;
+        const int error_number = save_state(opened.fd.get(), head, kept_states(), begin_ns, counts);
+        std::string error = error_number != 0 ? std::strerror(error_number) : std::string();
+        if (error.empty()) error = directory.commit(opened.fd);
+        if (!error.empty()) {
+            directory.discard();
+            return error;
+        }
+        const uint64_t ms = (clock_ns(CLOCK_MONOTONIC) - begin_ns) / base::ns_per_ms;
+        fields.push_back({"saved_messages", std::to_string(counts.messages)});
+        fields.push_back({"saved_keys", std::to_string(counts.keys)});
+        fields.push_back({"saved_bytes", std::to_string(counts.file_bytes)});
+        fields.push_back({"save_ms", std::to_string(ms)});
+        return {};
+    }
+
+    // The shard outlives its thread, so that what it keeps can be saved; its reactor may not.
     void run_shard(io::ShardId id) {
         if (settings.pin) pin_to_processor(id);
-        {
-            Shard shard({.id = id,
-                         .reactor = *reactors[id],
-                         .mesh = mesh,
-                         .settings = settings,
-                         .metrics = metrics,
-                         .log = log,
-                         .listeners = listeners.roles,
-                         .epoch = epoch,
-                         .hash_seed = hash_seed,
-                         .random_seed = unguessable_number()});
-            while (!shard.is_stopped()) shard.turn();
-        }
+        Shard& shard = *shards[id];
+        while (!shard.is_stopped()) shard.turn();
         reactors[id].reset();
         running_count.fetch_sub(1);
     }
@@ -284,6 +401,32 @@ uint64_t sum_of(const MetricsRegistry& metrics, Metric metric) {
     return sum;
 }
 
+// All shards have stopped. Answers the exit code.
+int end(const Process& process, const StateDirectory& directory, uint32_t signals_count) {
+    std::vector<LogField> fields = {
+        {"signals", std::to_string(signals_count)},
+        {"published", std::to_string(sum_of(process.metrics, Metric::messages_published_total))},
+        {"delivered", std::to_string(sum_of(process.metrics, Metric::deliveries_total))}};
+    bool is_lost = false;
+    if (directory.is_open() && signals_count > 1) {
+        process.writer.write_now(LogLevel::warn,
+                                 "the state is not saved after a second signal; the next start "
+                                 "begins a new epoch",
+                                 {});
+    } else if (directory.is_open()) {
+        const std::string error = process.save(directory, fields);
+        is_lost = !error.empty();
+        if (is_lost) {
+            process.writer.write_now(LogLevel::error,
+                                     "the state cannot be saved: history and positions are lost; "
+                                     "the next start begins a new epoch",
+                                     {{"error", error}});
+        }
+    }
+    process.writer.write_now(LogLevel::info, "stopped", fields);
+    return is_lost ? 1 : 0;
+}
+
 }  // namespace
 
 int run_serve(Settings settings, const std::string& version) {
@@ -292,19 +435,36 @@ int run_serve(Settings settings, const std::string& version) {
     if (!listeners.error.empty()) return fail(listeners.error);
 
     Log start_log(1, settings.log_level);
-    fit_descriptor_limit(settings, LogWriter(start_log));
-    Process process(settings, std::move(listeners), version);
-    const std::string error = process.build_reactors();
+    const LogWriter start_writer(start_log);
+    StateDirectory directory;
+    FoundState found;
+    if (!settings.state_dir.empty()) {
+        std::string error = directory.open(settings.state_dir);
+        if (error.empty()) error = find_state(directory, settings, start_writer, found);
+        if (!error.empty()) return fail("state-dir: " + error);
+    }
+    fit_descriptor_limit(settings, start_writer);
+    Process process(settings, std::move(listeners), found, version);
+    std::string error = process.build_reactors();
     if (!error.empty()) return fail(error);
+    process.build_shards();
 
     // Blocked before the threads begin, so that they inherit it and only this thread sees the
-    // signals.
+    // signals; and before the saved state is removed, so that whoever wants to stop the broker then
+    // waits until it can be saved again.
     sigset_t signals;
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
     pthread_sigmask(SIG_BLOCK, &signals, nullptr);
     std::signal(SIGPIPE, SIG_IGN);
+    // A limit on the size of files becomes an error of the write.
+    std::signal(SIGXFSZ, SIG_IGN);
+
+    if (found.file.is_open()) {
+        error = process.restore(found, directory);
+        if (!error.empty()) return fail("state-dir: " + error);
+    }
 
     log_settings(settings, process.writer);
     process.running_count = static_cast<uint32_t>(settings.workers);
@@ -313,12 +473,7 @@ int run_serve(Settings settings, const std::string& version) {
     }
     print_welcome(process.listeners, settings, version);
     const uint32_t signals_count = process.supervise(signals);
-    process.writer.write_now(
-        LogLevel::info, "stopped",
-        {{"signals", std::to_string(signals_count)},
-         {"published", std::to_string(sum_of(process.metrics, Metric::messages_published_total))},
-         {"delivered", std::to_string(sum_of(process.metrics, Metric::deliveries_total))}});
-    return 0;
+    return end(process, directory, signals_count);
 }
 
 }  // namespace broker

@@ -1,5 +1,6 @@
 #include "broker/session.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -137,13 +138,13 @@ Session::Outcome Session::execute(base::Slot slot, Connection& connection,
     switch (command.op) {
         case codec::CommandOp::subscribe: return subscribe(slot, connection, command);
         case codec::CommandOp::unsubscribe: return unsubscribe(slot, connection, command);
-        case codec::CommandOp::publish: return publish(slot, command);
+        case codec::CommandOp::publish: return publish(slot, connection, command);
+        case codec::CommandOp::history: return history(slot, connection, command);
         case codec::CommandOp::ping:
             json_.clear();
             codec::append_pong(json_, command.id);
             parts_.outbox.send_control(slot, codec::Opcode::text, json_);
             return Outcome::done;
-        case codec::CommandOp::history:
         case codec::CommandOp::auth:
         case codec::CommandOp::none:
             reply_error(slot, command.id, codec::ErrorCode::not_supported,
@@ -161,13 +162,13 @@ Session::Outcome Session::subscribe(base::Slot slot, Connection& connection,
         reply_error(slot, command.id, codec::ErrorCode::invalid_filter, topics::describe(error));
         return Outcome::done;
     }
-    const uint64_t wanted = parts_.router.subscriptions_count(slot.index) +
-                            connection.joining_filters + command.filters.size();
+    const uint64_t wanted = parts_.subscriptions.count(slot.index) + connection.joining_filters +
+                            command.filters.size();
     if (wanted > parts_.settings.subscriptions_max) {
         // What is subscribed already costs nothing; look closer before refusing.
         uint64_t known = 0;
         for (const std::string_view filter : command.filters) {
-            if (parts_.router.is_subscribed(slot.index, filter)) ++known;
+            if (parts_.subscriptions.is_subscribed(slot.index, filter)) ++known;
         }
         if (wanted - known > parts_.settings.subscriptions_max) {
             reply_error(slot, command.id, codec::ErrorCode::too_many_subscriptions,
@@ -175,36 +176,99 @@ Session::Outcome Session::subscribe(base::Slot slot, Connection& connection,
             return Outcome::done;
         }
     }
-    if (parts_.joins.subscribe(slot, command.id, command.filters)) {
-        reply_subscribed(slot, command.id);
-    } else {
-        ++connection.joins_pending;
-        connection.joining_filters += static_cast<uint32_t>(command.filters.size());
+    const SubscribeRequest request(command);
+    // While there is a replay no other subscription goes live, and a replay does not begin while
+    // others are about to: what a live filter delivers and what a replay does would not be clear.
+    if (connection.catch_up != nullptr || (!request.starts_now() && connection.joins_pending > 0)) {
+        if (connection.catch_up != nullptr &&
+            connection.catch_up->waiting.size() >= CatchUp::waiting_max) {
+            return Outcome::pause_join;
+        }
+        if (connection.catch_up == nullptr) connection.catch_up = std::make_unique<CatchUp>();
+        connection.catch_up->waiting.push_back(request);
+        connection.joining_filters += static_cast<uint32_t>(request.filters.size());
+        return Outcome::done;
     }
+    begin_subscribe(slot, connection, request);
     return Outcome::done;
+}
+
+void Session::begin_subscribe(base::Slot slot, Connection& connection,
+                              const SubscribeRequest& request) {
+    if (!request.starts_now()) {
+        if (connection.catch_up == nullptr) connection.catch_up = std::make_unique<CatchUp>();
+        connection.catch_up->state = CatchUp::State::joining;
+    }
+    if (parts_.joins.subscribe(slot, request)) {
+        parts_.replays.begin(slot, request);
+        return;
+    }
+    ++connection.joins_pending;
+    connection.joining_filters += static_cast<uint32_t>(request.filters.size());
+}
+
+void Session::begin_waiting(base::Slot slot, Connection& connection) {
+    while (connection.catch_up != nullptr && connection.catch_up->state == CatchUp::State::idle) {
+        std::deque<SubscribeRequest>& waiting = connection.catch_up->waiting;
+        if (waiting.empty()) {
+            connection.catch_up.reset();
+            return;
+        }
+        if (!waiting.front().starts_now() && connection.joins_pending > 0) return;
+        const SubscribeRequest request = std::move(waiting.front());
+        waiting.pop_front();
+        connection.joining_filters -= static_cast<uint32_t>(request.filters.size());
+        begin_subscribe(slot, connection, request);
+    }
 }
 
 void Session::joined(const Joined& joined) {
     Connection* connection = parts_.connections.find(joined.slot);
     if (connection != nullptr && connection->state == State::open) {
-        for (const std::string& filter : joined.filters) {
-            parts_.router.subscribe(joined.slot.index, filter);
-        }
         --connection->joins_pending;
-        connection->joining_filters -= static_cast<uint32_t>(joined.filters.size());
-        reply_subscribed(joined.slot, joined.id);
+        connection->joining_filters -= static_cast<uint32_t>(joined.request.filters.size());
+        parts_.replays.begin(joined.slot, joined.request);
     }
     parts_.joins.finish(joined);
-    if (connection != nullptr && connection->pause == Pause::join) resume(joined.slot);
+    if (connection != nullptr && connection->state == State::open) replay_changed(joined.slot);
+}
+
+void Session::history_answered(base::Slot slot) {
+    Connection* connection = parts_.connections.find(slot);
+    if (connection == nullptr || connection->state != State::open) return;
+    connection->history_pending = false;
+    if (connection->pause == Pause::join) resume(slot);
+}
+
+void Session::replay_changed(base::Slot slot) {
+    Connection* connection = parts_.connections.find(slot);
+    if (connection == nullptr || connection->state != State::open || is_draining_) return;
+    begin_waiting(slot, *connection);
+    if (connection->pause == Pause::join) resume(slot);
+}
+
+bool Session::is_unsettled(const Connection& connection,
+                           std::span<const std::string_view> filters) {
+    if (connection.joins_pending > 0) return true;
+    if (connection.catch_up == nullptr) return false;
+    const CatchUp& catch_up = *connection.catch_up;
+    if (catch_up.state == CatchUp::State::joining || catch_up.state == CatchUp::State::proving ||
+        catch_up.left.size() >= CatchUp::left_max) {
+        return true;
+    }
+    return std::any_of(
+        catch_up.waiting.begin(), catch_up.waiting.end(), [&](const SubscribeRequest& request) {
+            return std::find_first_of(request.filters.begin(), request.filters.end(),
+                                      filters.begin(), filters.end()) != request.filters.end();
+        });
 }
 
 Session::Outcome Session::unsubscribe(base::Slot slot, Connection& connection,
                                       const codec::Command& command) {
-    // The filter may be one of those that are still being joined.
-    if (connection.joins_pending > 0) return Outcome::pause_join;
+    if (is_unsettled(connection, command.filters)) return Outcome::pause_join;
     for (const std::string_view filter : command.filters) {
         if (topics::check_filter(filter) == topics::NameError::none &&
-            parts_.router.is_subscribed(slot.index, filter)) {
+            parts_.subscriptions.is_subscribed(slot.index, filter)) {
             continue;
         }
         reply_error(
@@ -212,11 +276,9 @@ Session::Outcome Session::unsubscribe(base::Slot slot, Connection& connection,
             "this connection is not subscribed to (one of) the filters; nothing was changed");
         return Outcome::done;
     }
+    parts_.replays.on_unsubscribe(slot, connection, command.filters);
     for (const std::string_view filter : command.filters) {
-        if (parts_.router.unsubscribe(slot.index, filter) ==
-            topics::Router::Unsubscribed::removed_last) {
-            parts_.joins.filter_gone(filter);
-        }
+        if (parts_.subscriptions.unsubscribe(slot.index, filter)) parts_.joins.filter_gone(filter);
     }
     json_.clear();
     codec::append_unsubscribed(json_, command.id);
@@ -224,12 +286,8 @@ Session::Outcome Session::unsubscribe(base::Slot slot, Connection& connection,
     return Outcome::done;
 }
 
-Session::Outcome Session::publish(base::Slot slot, const codec::Command& command) {
-    if (!command.key.empty()) {
-        // Who sends a key relies on it: a publish that ignored it would not be idempotent.
-        reply_error(slot, command.id, codec::ErrorCode::not_supported, "key is not supported here");
-        return Outcome::done;
-    }
+Session::Outcome Session::publish(base::Slot slot, Connection& connection,
+                                  const codec::Command& command) {
     const topics::NameError error = topics::check_publishable(command.topic);
     if (error != topics::NameError::none) {
         const bool is_reserved = error == topics::NameError::reserved;
@@ -238,18 +296,26 @@ Session::Outcome Session::publish(base::Slot slot, const codec::Command& command
                     topics::describe(error));
         return Outcome::done;
     }
+    if (!command.echo && connection.catch_up != nullptr &&
+        connection.catch_up->silent.size() >= CatchUp::silent_max) {
+        return Outcome::pause_join;
+    }
     const Publication publication{
         .origin = {.shard = shard_,
                    .slot = slot,
                    .echo = command.echo,
-                   .wants_answer = !command.id.empty(),
+                   // A replay must know what it has to leave out.
+                   .wants_answer = !command.id.empty() || !command.echo,
                    .id = command.id},
         .topic = command.topic,
         .payload = command.payload,
+        .key = command.key,
     };
-    switch (parts_.fanout.publish(publication)) {
+    PublishResult result;
+    switch (parts_.fanout.publish(publication, result)) {
         case Fanout::Published::sequenced:
-            if (!command.id.empty()) published(slot, command.id);
+            if (!command.echo) parts_.replays.on_silent_publish(connection, result);
+            reply_published(slot, command.id, result);
             return Outcome::done;
         case Fanout::Published::forwarded: return Outcome::done;
         case Fanout::Published::blocked: return Outcome::pause_lanes;
@@ -257,9 +323,37 @@ Session::Outcome Session::publish(base::Slot slot, const codec::Command& command
     UNREACHABLE();
 }
 
-void Session::published(base::Slot slot, std::string_view id) {
+Session::Outcome Session::history(base::Slot slot, Connection& connection,
+                                  const codec::Command& command) {
+    const topics::NameError error = topics::check_topic(command.topic);
+    if (error != topics::NameError::none) {
+        reply_error(slot, command.id, codec::ErrorCode::invalid_topic, topics::describe(error));
+        return Outcome::done;
+    }
+    // One at a time: the answers of other shards do not count as backlog before they are here.
+    if (connection.history_pending) return Outcome::pause_join;
+    switch (parts_.history_replies.ask(slot, command)) {
+        case HistoryReplies::Asked::taken: return Outcome::done;
+        case HistoryReplies::Asked::no_room: return Outcome::pause_lanes;
+        case HistoryReplies::Asked::no_history:
+            reply_error(slot, command.id, codec::ErrorCode::no_history,
+                        "the rules keep no history for this topic");
+            return Outcome::done;
+    }
+    UNREACHABLE();
+}
+
+void Session::published(base::Slot slot, const Origin& origin, const PublishResult& result) {
+    if (!origin.echo) {
+        parts_.replays.on_silent_publish(parts_.connections.at(slot), result);
+    }
+    reply_published(slot, origin.id, result);
+}
+
+void Session::reply_published(base::Slot slot, std::string_view id, const PublishResult& result) {
+    if (id.empty()) return;
     json_.clear();
-    codec::append_published(json_, id);
+    codec::append_published(json_, id, result.position, result.is_duplicate);
     parts_.outbox.send_control(slot, codec::Opcode::text, json_);
 }
 
@@ -269,12 +363,6 @@ void Session::reply_error(base::Slot slot, std::string_view id, codec::ErrorCode
     json_.clear();
     codec::append_error(json_, id, code, reason);
     parts_.outbox.send_control(slot, codec::Opcode::text, json_);
-}
-
-void Session::reply_subscribed(base::Slot slot, std::string_view id) {
-    json_.clear();
-    codec::append_subscribed(json_, id);
-    parts_.outbox.send_ordered(slot, json_);
 }
 
 void Session::pause(base::Slot slot, Connection& connection, Pause reason) {
@@ -353,7 +441,8 @@ void Session::resume_paused() {
 }
 
 void Session::sent(base::Slot slot) {
-    const Connection& connection = parts_.connections.at(slot);
+    Connection& connection = parts_.connections.at(slot);
+    parts_.replays.on_sent(slot, connection);
     if (connection.pause == Pause::backlog && !is_backlogged(connection)) resume(slot);
 }
 

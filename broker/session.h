@@ -19,14 +19,16 @@
 
 #include "broker/connection.h"
 #include "broker/fanout.h"
+#include "broker/history_replies.h"
 #include "broker/joins.h"
 #include "broker/lifecycle.h"
 #include "broker/metrics.h"
 #include "broker/outbox.h"
+#include "broker/replays.h"
 #include "broker/settings.h"
 #include "broker/slot_fifo.h"
+#include "broker/subscriptions.h"
 #include "codec/command.h"
-#include "topics/router.h"
 
 namespace broker {
 
@@ -39,7 +41,9 @@ class Session {
         Lifecycle& lifecycle;
         Fanout& fanout;
         Joins& joins;
-        topics::Router& router;
+        Subscriptions& subscriptions;
+        Replays& replays;
+        HistoryReplies& history_replies;
         codec::CommandParser& parser;
         Compression& compression;
         ShardMetrics& metrics;
@@ -50,9 +54,13 @@ class Session {
     // Bytes from the peer of an open connection; writable, followed by the readable padding.
     void receive(base::Slot slot, std::span<uint8_t> bytes);
     // The owner's answer to a publish that was forwarded.
-    void published(base::Slot slot, std::string_view id);
+    void published(base::Slot slot, const Origin& origin, const PublishResult& result);
     // A subscribe command whose filters are known to all their owners.
     void joined(const Joined& joined);
+    // The page of history that another shard was asked for has been queued.
+    void history_answered(base::Slot slot);
+    // A replay of the connection was told `subscribed`, or is over: what waited for it goes on.
+    void replay_changed(base::Slot slot);
 
     // Tries a paused connection again.
     void resume(base::Slot slot);
@@ -83,7 +91,15 @@ class Session {
     Outcome execute(base::Slot slot, Connection& connection, const codec::Command& command);
     Outcome subscribe(base::Slot slot, Connection& connection, const codec::Command& command);
     Outcome unsubscribe(base::Slot slot, Connection& connection, const codec::Command& command);
-    Outcome publish(base::Slot slot, const codec::Command& command);
+    Outcome publish(base::Slot slot, Connection& connection, const codec::Command& command);
+    Outcome history(base::Slot slot, Connection& connection, const codec::Command& command);
+    // Starts the join of a subscribe command, which ends in joined() unless it is complete at once.
+    void begin_subscribe(base::Slot slot, Connection& connection, const SubscribeRequest& request);
+    // Subscribe commands that waited for the end of a replay, as far as they can go on.
+    void begin_waiting(base::Slot slot, Connection& connection);
+    // Whether one of the filters is on its way: nothing can be said about it yet.
+    static bool is_unsettled(const Connection& connection,
+                             std::span<const std::string_view> filters);
     bool is_backlogged(const Connection& connection) const;
 
     void pause(base::Slot slot, Connection& connection, Pause reason);
@@ -93,7 +109,7 @@ class Session {
     // Replies, each one ordered frame or one that may overtake.
     void reply_error(base::Slot slot, std::string_view id, codec::ErrorCode code,
                      std::string_view reason);
-    void reply_subscribed(base::Slot slot, std::string_view id);
+    void reply_published(base::Slot slot, std::string_view id, const PublishResult& result);
 
     Parts parts_;
     const io::ShardId shard_;

@@ -1,8 +1,9 @@
 #include "broker/settings.h"
 
-#include <charconv>
+#include <bit>
 #include <optional>
 
+#include "broker/rule_text.h"
 #include "broker/units.h"
 #include "io/base/check.h"
 
@@ -12,6 +13,7 @@ namespace {
 
 constexpr uint64_t second = base::ns_per_s;
 constexpr uint64_t hour = 3600 * base::ns_per_s;
+constexpr uint64_t lane_bytes_per_partition = 64;
 using Kind = SettingKind;
 
 const Setting table[] = {
@@ -34,6 +36,21 @@ const Setting table[] = {
      "better."},
     {"partitions", Kind::number, &Settings::partitions, 1, 4096,
      "Units of order and ownership that topics are hashed onto, whatever the number of workers."},
+    {"topic-rule", Kind::rules, &Settings::topic_rules, 0, 0,
+     "Topics that keep history, and how much: match=chat/#,history_messages=100,history_bytes=1MiB,"
+     "history_ttl=1h. May be repeated; the first that matches decides."},
+    {"history-memory", Kind::size, &Settings::history_memory_bytes, 64 * base::kib,
+     1024 * 1024 * base::mib,
+     "Memory for the history of all topics, of all workers together; beyond it the oldest messages "
+     "of the largest topics go."},
+    {"idempotency-window", Kind::duration, &Settings::idempotency_window_ns, second / 10, 24 * hour,
+     "How long a publish with a key is remembered, so that one that is repeated with the same key "
+     "is not published twice."},
+    {"idempotency-keys", Kind::number, &Settings::idempotency_keys_max, 0, 10'000'000,
+     "Keys that each worker remembers at most, each about 60 bytes; 0 remembers none."},
+    {"state-dir", Kind::text, &Settings::state_dir, 0, 0,
+     "Directory that keeps history, positions and epoch over a clean stop. Without one they end "
+     "with the process."},
     {"echo", Kind::flag, &Settings::echo, 0, 0,
      "Serve /echo, which sends every message back, for WebSocket test suites: any subprotocol, up "
      "to 64 MiB."},
@@ -60,7 +77,8 @@ const Setting table[] = {
     {"outbound-hard", Kind::size, &Settings::outbound_hard_bytes, base::kib, 1024 * base::mib,
      "Unsent bytes of a connection above which it is closed as a slow consumer (4100)."},
     {"lane-size", Kind::size, &Settings::lane_bytes, 8 * base::kib, 256 * base::mib,
-     "Bytes of each of the two rings between every ordered pair of workers; a power of two."},
+     "Bytes of each of the two rings between every ordered pair of workers; a power of two, at "
+     "least 64 per partition."},
     {"recv-buffers", Kind::number, &Settings::recv_buffers_count, 2, 32'768,
      "Receive buffers that the connections of one worker share; a power of two."},
     {"recv-buffer-size", Kind::size, &Settings::recv_buffer_bytes, 64, base::mib,
@@ -103,14 +121,6 @@ std::string complain(const Setting& setting, std::string_view value, std::string
            std::string(expected);
 }
 
-std::optional<uint64_t> parse_number(std::string_view text) {
-    uint64_t number = 0;
-    const char* end = text.data() + text.size();
-    const auto [stop, error] = std::from_chars(text.data(), end, number);
-    if (error != std::errc{} || stop != end) return std::nullopt;
-    return number;
-}
-
 std::string apply_number(const Setting& setting, std::string_view value, Settings& settings) {
     std::optional<uint64_t> number;
     std::string_view expected = "a number";
@@ -136,6 +146,7 @@ std::string apply_number(const Setting& setting, std::string_view value, Setting
         case Kind::on_off:
         case Kind::text:
         case Kind::list:
+        case Kind::rules:
         case Kind::log_level: break;
     }
     if (!number) return complain(setting, value, expected);
@@ -171,6 +182,7 @@ std::string apply_one(const Setting& setting, std::string_view value, Settings& 
             return complain(setting, value, "error, warn, info or debug");
         }
         case Kind::list:
+        case Kind::rules:
         case Kind::number:
         case Kind::workers:
         case Kind::size:
@@ -179,8 +191,35 @@ std::string apply_one(const Setting& setting, std::string_view value, Settings& 
     return apply_number(setting, value, settings);
 }
 
-bool is_power_of_two(uint64_t value) {
-    return value != 0 && (value & (value - 1)) == 0;
+std::string apply_rules(const Setting& setting, std::span<const std::string> values,
+                        Settings& settings) {
+    std::vector<topics::TopicRule> rules;
+    for (const std::string& value : values) {
+        const std::string error = parse_rules(value, rules);
+        if (!error.empty()) return std::string(setting.name) + ": " + error;
+    }
+    if (rules.size() > topic_rules_max) {
+        return std::string(setting.name) + ": " + std::to_string(rules.size()) +
+               " rules are given, at most " + std::to_string(topic_rules_max) + " are allowed";
+    }
+    settings.*std::get<std::vector<topics::TopicRule> Settings::*>(setting.member) =
+        std::move(rules);
+    return {};
+}
+
+// An owner tells another shard the heads of all its partitions in one go, which must fit into a
+// lane. Answers an error message, or empty.
+std::string validate_lanes(const Settings& settings) {
+    if (!std::has_single_bit(settings.lane_bytes)) {
+        return "lane-size: " + format_size(settings.lane_bytes) + " is not a power of two";
+    }
+    const uint64_t least = lane_bytes_per_partition * settings.partitions;
+    if (settings.lane_bytes < least) {
+        return "lane-size: " + format_size(settings.lane_bytes) + " is too small for " +
+               std::to_string(settings.partitions) + " partitions; it must be at least " +
+               format_size(std::bit_ceil(least));
+    }
+    return {};
 }
 
 }  // namespace
@@ -211,6 +250,7 @@ std::string toml_name(const Setting& setting) {
 
 std::string apply_setting(const Setting& setting, std::span<const std::string> values,
                           Settings& settings) {
+    if (setting.kind == Kind::rules) return apply_rules(setting, values, settings);
     if (setting.kind == Kind::list) {
         settings.*std::get<std::vector<std::string> Settings::*>(setting.member) = {values.begin(),
                                                                                     values.end()};
@@ -236,6 +276,9 @@ std::string setting_text(const Setting& setting, const Settings& settings) {
             }
             return out;
         }
+        case Kind::rules:
+            return rules_text(settings.*
+                              std::get<std::vector<topics::TopicRule> Settings::*>(setting.member));
         case Kind::workers:
             if (settings.workers == 0) return "auto";
             return std::to_string(settings.workers);
@@ -260,10 +303,9 @@ std::string validate_settings(const Settings& settings) {
                ") must not be above outbound-hard (" + format_size(settings.outbound_hard_bytes) +
                ")";
     }
-    if (!is_power_of_two(settings.lane_bytes)) {
-        return "lane-size: " + format_size(settings.lane_bytes) + " is not a power of two";
-    }
-    if (!is_power_of_two(settings.recv_buffers_count)) {
+    std::string error = validate_lanes(settings);
+    if (!error.empty()) return error;
+    if (!std::has_single_bit(settings.recv_buffers_count)) {
         return "recv-buffers: " + std::to_string(settings.recv_buffers_count) +
                " is not a power of two";
     }

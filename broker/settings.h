@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "io/base/units.h"
+#include "topics/topic_rules.h"
 
 namespace broker {
 
@@ -35,6 +36,12 @@ struct Settings {
     uint64_t compression_contexts_max = 0;
     uint64_t partitions = 64;
     LogLevel log_level = LogLevel::info;
+
+    std::vector<topics::TopicRule> topic_rules;       // the first that matches decides
+    uint64_t history_memory_bytes = 256 * base::mib;  // of all shards together
+    uint64_t idempotency_window_ns = 300 * base::ns_per_s;
+    uint64_t idempotency_keys_max = 100'000;  // of each shard; 0: none
+    std::string state_dir;                    // empty: nothing outlives the process
 
     uint64_t connections_max = 10'000;
     uint64_t subscriptions_max = 1'024;
@@ -62,6 +69,7 @@ enum class SettingKind : uint8_t {
     on_off,
     text,
     list,
+    rules,
     number,
     workers,
     size,
@@ -73,7 +81,8 @@ struct Setting {
     std::string_view name;  // with dashes, as the flag
     SettingKind kind;
     std::variant<bool Settings::*, std::string Settings::*, std::vector<std::string> Settings::*,
-                 uint64_t Settings::*, LogLevel Settings::*>
+                 std::vector<topics::TopicRule> Settings::*, uint64_t Settings::*,
+                 LogLevel Settings::*>
         member;
     uint64_t least;  // numbers, sizes, durations: the accepted range, both ends included
     uint64_t most;
@@ -87,11 +96,12 @@ const Setting* find_setting(std::string_view name);
 std::string environment_name(const Setting& setting);
 std::string toml_name(const Setting& setting);
 
-// Sets one value from its text; a list takes all values at once. Answers an error message that
-// names the setting, the value and what would be right; empty when all is well.
+// Sets one value from its text; a list and the rules take all values at once. Answers an error
+// message that names the setting, the value and what would be right; empty when all is well.
 [[nodiscard]] std::string apply_setting(const Setting& setting, std::span<const std::string> values,
                                         Settings& settings);
-// The value as text that apply_setting takes back; a list is joined by commas.
+// The value as text that apply_setting takes back; a list is joined by commas, which it does not
+// take back.
 std::string setting_text(const Setting& setting, const Settings& settings);
 
 // The relations between settings. An error message, or empty.

@@ -7,13 +7,17 @@
 #include "broker/connection.h"
 #include "broker/courier.h"
 #include "broker/fanout.h"
+#include "broker/heads.h"
 #include "broker/heartbeat.h"
+#include "broker/history_replies.h"
 #include "broker/http_surface.h"
 #include "broker/joins.h"
 #include "broker/lifecycle.h"
 #include "broker/outbox.h"
 #include "broker/partitions.h"
+#include "broker/replays.h"
 #include "broker/session.h"
+#include "broker/subscriptions.h"
 #include "codec/command.h"
 #include "codec/reply.h"
 #include "io/base/prng.h"
@@ -32,6 +36,14 @@ constexpr uint32_t timers_per_turn_max = 256;
 // How soon a full lane is looked at again: its consumer does not wake its producer.
 constexpr uint64_t lane_retry_ns = base::ns_per_ms;
 constexpr uint64_t accept_retry_ns = 100 * base::ns_per_ms;
+// Owners tell other shards how far their partitions have come at least this often.
+constexpr uint64_t heads_interval_ns = base::ns_per_s;
+// A page of history costs up to some 0.3 ms to find: a lane with many requests waits a turn.
+constexpr uint32_t history_reads_per_turn_max = 16;
+// Messages or topics that one read looks at.
+constexpr uint32_t history_scan_steps_max = 16'384;
+constexpr uint32_t expired_topics_per_turn_max = 256;
+constexpr uint32_t shortened_messages_per_turn_max = 4'096;
 // An idle shard still turns this often, so that /healthz can tell it from one that hangs.
 constexpr uint64_t idle_turn_ns = base::ns_per_s;
 
@@ -65,7 +77,13 @@ struct Shard::Impl {
     void forward_drain();
     void on_result(Record& record);
     void on_request(io::ShardId from, Record& record);
+    void read_history(io::ShardId from, const Record& record);
 
+    // What is done of itself.
+    void replays_advance();
+    void history_tend();
+    void heads_tell(io::ShardId shard);
+    void heads_offer();
     void timers_expire();
     void doomed_close();
 
@@ -88,13 +106,18 @@ struct Shard::Impl {
     base::Prng prng;
     base::Slab<Connection> connections;
     io::TimerWheel timers;
-    topics::Router router;    // which connection wants what
-    topics::Router interest;  // which other shard wants what of the partitions owned here
+    Subscriptions subscriptions;  // which connection wants what
+    topics::Router interest;      // which other shard wants what of the partitions owned here
+    topics::History history;      // of the partitions owned here
+    topics::KeyWindow keys;       // the same
     codec::CommandParser parser;
     Courier courier;
+    Heads heads;
     Compression compression;
     Outbox outbox;
     Joins joins;
+    Replays replays;
+    HistoryReplies history_replies;
     Lifecycle lifecycle;
     Fanout fanout;
     Session session;
@@ -102,9 +125,13 @@ struct Shard::Impl {
     Heartbeat heartbeat;
 
     // State of the loop.
-    SlotFifo starved;             // connections whose receive found no buffer
-    uint32_t receives_count = 0;  // of this turn, which brought bytes
-    std::vector<Joined> joined;   // scratch
+    SlotFifo starved;                 // connections whose receive found no buffer
+    uint32_t receives_count = 0;      // of this turn, which brought bytes
+    uint32_t history_reads_left = 0;  // of this turn, for other shards
+    uint64_t heads_offered_at_ns = 0;
+    std::vector<Joined> joined;                 // scratch
+    std::vector<codec::Position> heads_untold;  // scratch
+    topics::History::Page page;                 // scratch
     uint64_t waited_until_ns = 0;
     bool forward_is_blocked = false;  // a request of another shard found no room for its results
     uint64_t accept_retry_at_ns = base::never_ns;
@@ -127,23 +154,36 @@ Shard::Impl::Impl(const ShardContext& shard_context)
       prng(context.random_seed),
       connections(2 * sockets_per_shard(context.settings)),
       timers(context.reactor.now_ns()),
-      router(context.hash_seed),
+      subscriptions(context.hash_seed),
       interest(context.hash_seed),
+      history(context.rules, {.partitions_count = partitions.count(),
+                              .hash_seed = context.hash_seed,
+                              .scan_steps_max = history_scan_steps_max}),
+      keys({.hash_seed = context.hash_seed,
+            .window_ns = context.settings.idempotency_window_ns,
+            .keys_max = context.settings.idempotency_keys_max}),
       parser(context.hash_seed),
-      courier(context.id, context.mesh, context.reactor, context.settings.lane_bytes),
+      courier(context.id, context.mesh, context.reactor, context.settings.lane_bytes,
+              partitions.owned_count_max()),
+      heads(partitions, context.id),
       compression(context.settings, context.mesh.shards_count(), metrics),
       outbox(context.reactor, connections, compression, metrics, context.settings),
-      joins(courier, partitions, router),
-      lifecycle(context.reactor, connections, timers, outbox, router, joins, compression, metrics,
-                context.settings),
-      fanout(courier, partitions, router, interest, outbox, connections, metrics),
-      session({context.reactor, connections, outbox, lifecycle, fanout, joins, router, parser,
-               compression, metrics, context.settings},
+      joins(courier, partitions, subscriptions),
+      replays({context.reactor, connections, courier, partitions, heads, history, context.rules,
+               subscriptions, outbox, metrics, context.settings, context.epoch}),
+      history_replies({connections, courier, partitions, heads, history, outbox, context.epoch}),
+      lifecycle(context.reactor, connections, timers, outbox, subscriptions, replays, joins,
+                compression, metrics, context.settings),
+      fanout({context.reactor, connections, courier, partitions, heads, history, keys,
+              subscriptions, interest, replays, outbox, metrics}),
+      session({context.reactor, connections, outbox, lifecycle, fanout, joins, subscriptions,
+               replays, history_replies, parser, compression, metrics, context.settings},
               context.id),
       http({context.reactor, connections, timers, outbox, lifecycle, fanout, compression, session,
             parser, prng, context.metrics, context.settings, context.listeners, context.epoch},
            context.id),
-      heartbeat(context.reactor, connections, timers, outbox, lifecycle, metrics, context.settings),
+      heartbeat(context.reactor, connections, timers, outbox, lifecycle, replays, metrics,
+                context.settings),
       listener_failed(listeners_count, false),
       listeners_open(listeners_count) {
     for (uint16_t listener = 0; listener < listeners_count; ++listener) {
@@ -168,7 +208,10 @@ void Shard::Impl::turn() {
     timers_expire();
     session.resume_paused();
     http.resume_paused();
+    replays_advance();
     doomed_close();
+    history_tend();
+    heads_offer();
     starved_rearm();
     accepts_retry();
     if (phase != Phase::running) stop_advance();
@@ -181,13 +224,16 @@ void Shard::Impl::turn() {
 uint64_t Shard::Impl::wait_until_ns() {
     const uint64_t now_ns = context.reactor.now_ns();
     if (outbox.has_dirty() || !starved.is_empty()) return 0;
+    // A broker that stops does not go on with replays.
+    if (phase == Phase::running && replays.has_ready()) return 0;
     uint64_t deadline_ns = std::min(timers.next_deadline_ns(), accept_retry_at_ns);
     deadline_ns = std::min(deadline_ns, now_ns + idle_turn_ns);
     // Once the deadline has passed everything is cut, and only the kernel's last events are waited
     // for.
     const bool is_stopping_in_time = phase != Phase::running && now_ns < stop_deadline_ns;
     if (is_stopping_in_time) deadline_ns = std::min(deadline_ns, stop_deadline_ns);
-    if (session.has_paused() || http.has_paused() || courier.owes() || phase != Phase::running) {
+    if (session.has_paused() || http.has_paused() || replays.has_starved() || courier.owes() ||
+        phase != Phase::running) {
         deadline_ns = std::min(deadline_ns, now_ns + lane_retry_ns);
     }
     return deadline_ns;
@@ -366,10 +412,34 @@ void Shard::Impl::on_result(Record& record) {
         case RecordType::message: fanout.deliver(record.publication); return;
         case RecordType::published: {
             const Origin& origin = record.publication.origin;
+            const PublishResult result{record.publication.position, record.is_duplicate};
+            // What was sequenced before it and matters here came before it in the lane.
+            if (!result.position.is_none()) heads.advance(result.position);
             const Connection* connection = connections.find(origin.slot);
             if (connection == nullptr) return;
-            if (connection->state == State::open) session.published(origin.slot, origin.id);
-            if (connection->state == State::http) http.published(origin.slot);
+            if (connection->state == State::open) session.published(origin.slot, origin, result);
+            if (connection->state == State::http) http.published(origin.slot, result);
+            return;
+        }
+        case RecordType::heads:
+            for (const codec::Position& head : record.heads) heads.advance(head);
+            return;
+        case RecordType::history_message: {
+            const uint32_t number = HistoryTokens::number_of(record.token);
+            if (HistoryTokens::is_reply(record.token)) {
+                history_replies.on_message(number, record.publication);
+            } else {
+                replays.on_page_message(number, record.publication);
+            }
+            return;
+        }
+        case RecordType::history_end: {
+            const uint32_t number = HistoryTokens::number_of(record.token);
+            if (HistoryTokens::is_reply(record.token)) {
+                session.history_answered(history_replies.on_end(number, record.extent));
+            } else {
+                replays.on_page_end(number, std::move(record.extent));
+            }
             return;
         }
         case RecordType::interest_ack:
@@ -381,6 +451,7 @@ void Shard::Impl::on_result(Record& record) {
         case RecordType::publish:
         case RecordType::interest_add:
         case RecordType::interest_remove:
+        case RecordType::history_read:
         case RecordType::quiesced: break;
     }
     UNREACHABLE();
@@ -389,6 +460,7 @@ void Shard::Impl::on_result(Record& record) {
 void Shard::Impl::forward_drain() {
     const uint32_t shards_count = context.mesh.shards_count();
     forward_is_blocked = false;
+    history_reads_left = history_reads_per_turn_max;
     for (uint32_t step = 1; step < shards_count; ++step) {
         // Each shard begins with its right-hand neighbour, so that no lane is always the last.
         const io::ShardId from = (context.id + step) % shards_count;
@@ -397,10 +469,11 @@ void Shard::Impl::forward_drain() {
             const std::span<const uint8_t> bytes = lane.front();
             // A record is taken only when there is room for all that can follow from it.
             if (bytes.empty()) break;
-            if (!courier.has_room_for_results(bytes.size())) {
+            if (!courier.has_room_for_results(io::Lane::record_cost(bytes.size()))) {
                 forward_is_blocked = true;
                 break;
             }
+            if (history_reads_left == 0) return;  // the next turn comes at once
             Record record = CrossCore::decode(bytes);
             on_request(from, record);
             lane.pop();
@@ -410,23 +483,108 @@ void Shard::Impl::forward_drain() {
 
 void Shard::Impl::on_request(io::ShardId from, Record& record) {
     switch (record.type) {
-        case RecordType::publish:
-            fanout.sequence(record.publication);
-            if (record.publication.origin.wants_answer)
-                courier.write_published(record.publication.origin);
+        case RecordType::publish: {
+            const PublishResult result = fanout.sequence(record.publication);
+            const Origin& origin = record.publication.origin;
+            if (origin.wants_answer) courier.write_published(origin, result);
             return;
+        }
         case RecordType::interest_add:
             interest.subscribe(from, record.filter);
+            heads_tell(from);
             courier.write_interest_ack(from, record.token);
             return;
+        case RecordType::history_read: read_history(from, record); return;
         case RecordType::interest_remove: interest.unsubscribe(from, record.filter); return;
         case RecordType::quiesced: ++quiesced_count; return;
         case RecordType::message:
         case RecordType::published:
+        case RecordType::heads:
         case RecordType::interest_ack:
+        case RecordType::history_message:
+        case RecordType::history_end:
         case RecordType::drained: break;
     }
     UNREACHABLE();
+}
+
+// As the owner: a page for another shard, as much of it as the lane has room for now.
+void Shard::Impl::read_history(io::ShardId from, const Record& record) {
+    --history_reads_left;
+    const HistoryRequest& request = record.request;
+    history.read({.partition = request.partition,
+                  .after = request.after,
+                  .until = request.until,
+                  .last = request.last,
+                  .lost_since = request.lost_since,
+                  .filters = request.filters,
+                  .payload_bytes_max = request.payload_bytes_max},
+                 request.lost_above, page);
+    HistoryExtent extent{.partition = request.partition,
+                         .upto = page.upto,
+                         .head = page.head,
+                         .floor = page.floor,
+                         .evictions = page.evictions,
+                         .filters_lost = page.filters_lost};
+    uint64_t reached = request.after;
+    for (const topics::History::Message& message : page.messages) {
+        const Publication publication{
+            .origin = {},
+            .topic = message.topic,
+            .payload = {static_cast<codec::PayloadKind>(message.kind), message.payload},
+            .position = {request.partition, message.offset}};
+        const bool is_first = reached == request.after;
+        if (!courier.write_history_message(from, record.token, publication, is_first)) {
+            extent.upto = reached;
+            break;
+        }
+        reached = message.offset;
+    }
+    heads.told(from, {request.partition, page.head});  // by the end of the page
+    courier.write_history_end(from, record.token, extent);
+}
+
+void Shard::Impl::replays_advance() {
+    if (phase != Phase::running) return;
+    replays.advance();
+    for (const base::Slot slot : replays.take_changed()) session.replay_changed(slot);
+}
+
+void Shard::Impl::history_tend() {
+    if (!context.rules.keep_anything()) return;
+    const uint64_t now_ns = context.reactor.now_ns();
+    if (now_ns >= history.next_expiry_ns()) history.expire(now_ns, expired_topics_per_turn_max);
+    metrics.set(Metric::history_bytes, history.memory_bytes());
+    metrics.set(Metric::history_messages, history.messages_count());
+    // The budget is for all shards together; whoever keeps less than a fair share of it is not
+    // shortened for the others.
+    const uint64_t share = context.settings.history_memory_bytes / context.mesh.shards_count();
+    if (history.memory_bytes() <= share) return;
+    uint64_t all = 0;
+    for (io::ShardId shard = 0; shard < context.mesh.shards_count(); ++shard) {
+        all += context.metrics.shard(shard).get(Metric::history_bytes);
+    }
+    if (all <= context.settings.history_memory_bytes) return;
+    const uint64_t excess = all - context.settings.history_memory_bytes;
+    const uint64_t own = history.memory_bytes();
+    history.shorten(std::max(share, own - std::min(own, excess)), shortened_messages_per_turn_max);
+}
+
+void Shard::Impl::heads_tell(io::ShardId shard) {
+    heads_untold.clear();
+    heads.take_untold(shard, heads_untold);
+    if (!heads_untold.empty()) courier.write_heads(shard, heads_untold);
+}
+
+void Shard::Impl::heads_offer() {
+    const uint64_t now_ns = context.reactor.now_ns();
+    // A shard that has stopped takes no records any more.
+    if (phase != Phase::running || !context.rules.keep_anything()) return;
+    if (now_ns < heads_offered_at_ns + heads_interval_ns) return;
+    heads_offered_at_ns = now_ns;
+    for (io::ShardId shard = 0; shard < context.mesh.shards_count(); ++shard) {
+        if (shard != context.id && courier.has_room_for_heads(shard)) heads_tell(shard);
+    }
 }
 
 void Shard::Impl::timers_expire() {
@@ -530,8 +688,10 @@ void Shard::Impl::log(LogLevel level, std::string_view message,
 }
 
 void Shard::Impl::gauges_update() {
-    metrics.set(Metric::subscriptions, router.subscriptions_count());
-    metrics.set(Metric::filters, router.filters_count());
+    metrics.set(Metric::subscriptions, subscriptions.live().subscriptions_count());
+    metrics.set(Metric::filters, subscriptions.live().filters_count());
+    metrics.set(Metric::subscriptions_catching_up,
+                subscriptions.catching_up().subscriptions_count());
     metrics.add(Metric::turns_total);
     metrics.observe_turn(context.reactor.now_ns(), context.reactor.busy_ns());
 }
@@ -562,6 +722,21 @@ bool Shard::is_stopped() const {
 
 uint32_t Shard::connections_count() const {
     return impl_->connections.size();
+}
+
+void Shard::history_restored() {
+    for (uint32_t partition = 0; partition < impl_->partitions.count(); ++partition) {
+        if (impl_->partitions.owner_of(partition) != impl_->context.id) continue;
+        impl_->heads.advance({partition, impl_->history.head(partition)});
+    }
+}
+
+topics::History& Shard::history() {
+    return impl_->history;
+}
+
+topics::KeyWindow& Shard::keys() {
+    return impl_->keys;
 }
 
 }  // namespace broker

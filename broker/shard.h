@@ -27,6 +27,9 @@
 #include "broker/settings.h"
 #include "io/mesh.h"
 #include "io/reactor.h"
+#include "topics/history.h"
+#include "topics/key_window.h"
+#include "topics/topic_rules.h"
 
 namespace broker {
 
@@ -41,6 +44,7 @@ struct ShardContext {
     const std::vector<ListenerRole>& listeners;  // as the reactor numbered them
     std::string epoch;                           // the same for all shards
     uint64_t hash_seed;                          // the same for all shards
+    const topics::TopicRules& rules;             // the same for all shards
     uint64_t random_seed;                        // its own
 };
 
@@ -60,6 +64,13 @@ class Shard {
     void turn();
     bool is_stopped() const;
     uint32_t connections_count() const;
+
+    // What the shard keeps of the partitions that it owns, to be filled before its first turn and
+    // read after it has stopped.
+    topics::History& history();
+    topics::KeyWindow& keys();
+    // After history() was filled, before the first turn.
+    void history_restored();
 
   private:
     struct Impl;

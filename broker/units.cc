@@ -54,6 +54,14 @@ std::string format(uint64_t value, std::span<const Unit> units) {
 
 }  // namespace
 
+std::optional<uint64_t> parse_number(std::string_view text) {
+    uint64_t number = 0;
+    const char* end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data(), end, number);
+    if (error != std::errc{} || stop != end) return std::nullopt;
+    return number;
+}
+
 std::optional<uint64_t> parse_duration_ns(std::string_view text) {
     return parse(text, durations);
 }

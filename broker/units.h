@@ -1,4 +1,5 @@
-// Durations and sizes as people write them: "25s", "250ms", "64KiB", "1MiB". Pure; any thread.
+// Numbers, durations and sizes as people write them: "25s", "250ms", "64KiB", "1MiB". Pure; any
+// thread.
 #pragma once
 
 #include <cstdint>
@@ -8,6 +9,8 @@
 
 namespace broker {
 
+// Digits and nothing else.
+std::optional<uint64_t> parse_number(std::string_view text);
 // "10ms", "25s", "5m", "2h"; a unit is required. Answers nothing for anything else or beyond 2^63
 // ns.
 std::optional<uint64_t> parse_duration_ns(std::string_view text);

@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "codec/base64.h"
+#include "codec/quote.h"
+#include "codec/start_reader.h"
 #include "io/base/check.h"
 
 namespace codec {
@@ -89,24 +91,6 @@ bool is_integer(std::string_view number) {
     return number.find_first_of(".eE") == std::string_view::npos;
 }
 
-// At most so much of a peer's own words is repeated in a reason.
-constexpr size_t quoted_bytes_max = 40;
-
-// Appends a name that a peer sent, in quotes, cut between characters, without control characters.
-void append_quoted(std::string& out, std::string_view name) {
-    size_t bytes_count = name.size();
-    if (bytes_count > quoted_bytes_max) {
-        bytes_count = quoted_bytes_max;
-        while ((static_cast<uint8_t>(name[bytes_count]) & 0xc0) == 0x80) --bytes_count;
-    }
-    out.push_back('"');
-    for (const char character : name.substr(0, bytes_count)) {
-        const bool is_control = static_cast<uint8_t>(character) < ' ' || character == 0x7f;
-        out.push_back(is_control ? '?' : character);
-    }
-    out.append(bytes_count < name.size() ? "…\"" : "\"");
-}
-
 }  // namespace
 
 struct CommandParser::Impl {
@@ -116,6 +100,8 @@ struct CommandParser::Impl {
         Command command;
         uint32_t filters_begin = 0;
         uint32_t filters_count = 0;
+        uint32_t positions_begin = 0;
+        uint32_t positions_count = 0;
         uint32_t reason_begin = 0;
         uint32_t reason_bytes = 0;  // 0: the reason is a literal
     };
@@ -131,9 +117,15 @@ struct CommandParser::Impl {
     bool interpret_id(Slot& slot);
     bool interpret_op(Slot& slot);
     bool check_fields(Slot& slot);
+    bool interpret_subscribe(Slot& slot);
+    bool interpret_history(Slot& slot);
+    template <class Read>
+    bool interpret_start(Slot& slot, Read read);
     bool interpret_filters(Slot& slot);
     bool interpret_filter_list(Slot& slot);
     bool interpret_publish(Slot& slot);
+    bool interpret_topic(Slot& slot);
+    bool interpret_key(Slot& slot);
     bool interpret_payload(Slot& slot);
     bool decode_binary(const JsonValue& value, Slot& slot);
 
@@ -145,8 +137,12 @@ struct CommandParser::Impl {
     // Kept from frame to frame, for their memory.
     JsonReader reader;
     std::vector<Slot> slots;
+    // What a slot is reset with. It is no constant: one of this size would be written by a string
+    // instruction, which takes longer to start than a copy takes.
+    const Slot empty_slot{};
     std::vector<std::string_view> filters;
     std::string reasons;
+    StartReader start_reader{reader, reasons};
 
     uint32_t slots_count = 0;
 
@@ -182,6 +178,7 @@ bool CommandParser::validate_json(std::string_view text, const char** reason) {
 CommandParser::Result CommandParser::Impl::parse(std::string_view frame) {
     slots_count = 0;
     filters.clear();
+    start_reader.begin_frame();
     reasons.clear();
     const char* shape_reason = nullptr;
     bool is_valid = reader.begin(frame);
@@ -248,23 +245,26 @@ bool CommandParser::Impl::walk_command() {
         if (!reader.next_member(has_member)) return false;
         if (!has_member) break;
         std::string_view name;
-        JsonValue value;
-        if (!reader.read_key(name) || !reader.read_value(value)) return false;
+        if (!reader.read_key(name)) return false;
+        // The value is read to where it is kept: copying what was just written in parts stalls.
         Field field;
+        JsonValue unknown_value;
+        JsonValue* value = &unknown_value;
         if (find_field(name, field)) {
             present |= bit(field);
-            values[static_cast<uint32_t>(field)] = value;
+            value = &values[static_cast<uint32_t>(field)];
         } else if (!has_unknown) {
             has_unknown = true;
             unknown_name = name;
         }
+        if (!reader.read_value(*value)) return false;
     }
     if (slots_count == slots.size()) slots.emplace_back();
     Slot& slot = slots[slots_count++];
-    slot = Slot();
-    const uint32_t place = reader.place();
+    slot = empty_slot;
+    const JsonReader::Place place = reader.place();
     interpret(slot);
-    reader.go_to(place);
+    reader.go_back(place);
     return true;
 }
 
@@ -274,6 +274,10 @@ void CommandParser::Impl::link_views() {
         Slot& slot = slots[index];
         const std::span<const std::string_view> all(filters);
         slot.command.filters = all.subspan(slot.filters_begin, slot.filters_count);
+        if (slot.positions_count > 0) {
+            slot.command.start.after.positions =
+                start_reader.positions().subspan(slot.positions_begin, slot.positions_count);
+        }
         if (slot.reason_bytes > 0) {
             slot.command.reason = {reasons.data() + slot.reason_begin, slot.reason_bytes};
         }
@@ -295,18 +299,10 @@ void CommandParser::Impl::end_reason(Slot& slot, size_t begin) {
 void CommandParser::Impl::interpret(Slot& slot) {
     if (!interpret_id(slot) || !interpret_op(slot) || !check_fields(slot)) return;
     switch (slot.command.op) {
-        case CommandOp::subscribe:
-            if (has(Field::start)) {
-                refuse(slot, ErrorCode::not_supported, "start is not supported here");
-                return;
-            }
-            interpret_filters(slot);
-            return;
+        case CommandOp::subscribe: interpret_subscribe(slot); return;
         case CommandOp::unsubscribe: interpret_filters(slot); return;
         case CommandOp::publish: interpret_publish(slot); return;
-        case CommandOp::history:
-            refuse(slot, ErrorCode::not_supported, "history is not supported here");
-            return;
+        case CommandOp::history: interpret_history(slot); return;
         case CommandOp::auth:
             refuse(slot, ErrorCode::not_supported, "auth is not supported here");
             return;
@@ -372,6 +368,49 @@ bool CommandParser::Impl::check_fields(Slot& slot) {
     return refuse(slot, ErrorCode::invalid_command, "");
 }
 
+bool CommandParser::Impl::interpret_subscribe(Slot& slot) {
+    if (!interpret_filters(slot)) return false;
+    if (!has(Field::start)) return true;
+    return interpret_start(
+        slot, [&](Start& start) { return start_reader.read_start(value_of(Field::start), start); });
+}
+
+bool CommandParser::Impl::interpret_history(Slot& slot) {
+    if (!interpret_topic(slot)) return false;
+    if (has(Field::last) && has(Field::after)) {
+        return refuse(slot, ErrorCode::invalid_command, "there must not be both last and after");
+    }
+    if (has(Field::last)) {
+        return interpret_start(slot, [&](Start& start) {
+            return start_reader.read_last("last", value_of(Field::last), start);
+        });
+    }
+    if (has(Field::after)) {
+        return interpret_start(slot, [&](Start& start) {
+            return start_reader.read_after("after", value_of(Field::after), start);
+        });
+    }
+    slot.command.start.kind = Start::Kind::last;
+    slot.command.start.last = history_last_default;
+    return true;
+}
+
+// `read` fills in the start, or puts at the end of `reasons` why it cannot.
+template <class Read>
+bool CommandParser::Impl::interpret_start(Slot& slot, Read read) {
+    const size_t reason_begin = reasons.size();
+    const uint32_t positions_begin = start_reader.positions_count();
+    Start start;
+    if (!read(start)) {
+        end_reason(slot, reason_begin);
+        return refuse(slot, ErrorCode::invalid_command, "");
+    }
+    slot.command.start = start;
+    slot.positions_begin = positions_begin;
+    slot.positions_count = start_reader.positions_count() - positions_begin;
+    return true;
+}
+
 bool CommandParser::Impl::interpret_filters(Slot& slot) {
     slot.filters_begin = static_cast<uint32_t>(filters.size());
     if (has(Field::filter) == has(Field::filters)) {
@@ -394,26 +433,24 @@ bool CommandParser::Impl::interpret_filter_list(Slot& slot) {
     if (list.type != JsonType::array) {
         return refuse(slot, ErrorCode::invalid_command, "filters is not an array");
     }
-    uint32_t filters_count = 0;
     reader.go_to(list.first_token);
     CHECK(reader.enter());
+    uint32_t filters_count = 0;
     while (true) {
         bool has_member = false;
         CHECK(reader.next_member(has_member));
         if (!has_member) break;
         JsonValue value;
         CHECK(reader.read_value(value));
-        ++filters_count;
-        if (slot.command.error != ErrorCode::none) continue;
         if (value.type != JsonType::string) {
-            refuse(slot, ErrorCode::invalid_command, "filters has something else than strings");
-        } else if (filters_count > filters_per_command_max) {
-            refuse(slot, ErrorCode::invalid_command, "filters has more than 1,000 entries");
-        } else {
-            filters.push_back(reader.unescape(value));
+            return refuse(slot, ErrorCode::invalid_command,
+                          "filters has something else than strings");
         }
+        if (++filters_count > filters_per_command_max) {
+            return refuse(slot, ErrorCode::invalid_command, "filters has more than 1,000 entries");
+        }
+        filters.push_back(reader.unescape(value));
     }
-    if (slot.command.error != ErrorCode::none) return false;
     if (filters_count == 0) {
         return refuse(slot, ErrorCode::invalid_command, "filters is empty");
     }
@@ -422,11 +459,7 @@ bool CommandParser::Impl::interpret_filter_list(Slot& slot) {
 }
 
 bool CommandParser::Impl::interpret_publish(Slot& slot) {
-    if (!has(Field::topic)) return refuse(slot, ErrorCode::invalid_command, "topic is missing");
-    const JsonValue& topic = value_of(Field::topic);
-    if (topic.type != JsonType::string) {
-        return refuse(slot, ErrorCode::invalid_command, "topic is not a string");
-    }
+    if (!interpret_topic(slot)) return false;
     if (has(Field::echo)) {
         const JsonValue& echo = value_of(Field::echo);
         if (echo.type != JsonType::boolean) {
@@ -434,18 +467,32 @@ bool CommandParser::Impl::interpret_publish(Slot& slot) {
         }
         slot.command.echo = echo.raw == "true";
     }
-    if (has(Field::key)) {
-        const JsonValue& key = value_of(Field::key);
-        if (key.type != JsonType::string) {
-            return refuse(slot, ErrorCode::invalid_command, "key is not a string");
-        }
-        slot.command.key = reader.unescape(key);
-        if (slot.command.key.size() > command_key_bytes_max) {
-            return refuse(slot, ErrorCode::invalid_command, "key is longer than 64 bytes");
-        }
+    if (has(Field::key) && !interpret_key(slot)) return false;
+    return interpret_payload(slot);
+}
+
+bool CommandParser::Impl::interpret_topic(Slot& slot) {
+    if (!has(Field::topic)) return refuse(slot, ErrorCode::invalid_command, "topic is missing");
+    const JsonValue& topic = value_of(Field::topic);
+    if (topic.type != JsonType::string) {
+        return refuse(slot, ErrorCode::invalid_command, "topic is not a string");
     }
     slot.command.topic = reader.unescape(topic);
-    return interpret_payload(slot);
+    return true;
+}
+
+bool CommandParser::Impl::interpret_key(Slot& slot) {
+    const JsonValue& value = value_of(Field::key);
+    if (value.type != JsonType::string) {
+        return refuse(slot, ErrorCode::invalid_command, "key is not a string");
+    }
+    const std::string_view key = reader.unescape(value);
+    if (key.empty()) return refuse(slot, ErrorCode::invalid_command, "key is empty");
+    if (key.size() > command_key_bytes_max) {
+        return refuse(slot, ErrorCode::invalid_command, "key is longer than 64 bytes");
+    }
+    slot.command.key = key;
+    return true;
 }
 
 bool CommandParser::Impl::interpret_payload(Slot& slot) {

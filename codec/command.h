@@ -15,7 +15,8 @@
 //     parse() or validate_json().
 //
 // Limits: commands_per_frame_max, filters_per_command_max, command_id_bytes_max,
-// command_key_bytes_max, json_depth_max (which counts from the outside of the frame).
+// command_key_bytes_max, json_depth_max (which counts from the outside of the frame), and those of
+// start.h.
 #pragma once
 
 #include <cstdint>
@@ -26,6 +27,7 @@
 #include "codec/errors.h"
 #include "codec/json.h"
 #include "codec/payload.h"
+#include "codec/start.h"
 
 namespace codec {
 
@@ -46,11 +48,12 @@ struct Command {
     std::string_view reason;
 
     std::span<const std::string_view> filters;  // subscribe, unsubscribe: at least one, unescaped
-    std::string_view topic;                     // publish: unescaped
-    Payload payload;                            // publish
-    bool echo = true;                           // publish
-    std::string_view key;                       // publish; empty: none
-    // history and auth, and a subscribe with start, are known and refused with not_supported.
+    Start start;             // subscribe; history: last (history_last_default) or after
+    std::string_view topic;  // publish, history: unescaped
+    Payload payload;         // publish
+    bool echo = true;        // publish
+    std::string_view key;    // publish; empty: none was given
+    // auth is known and refused with not_supported.
 };
 
 class CommandParser {

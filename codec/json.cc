@@ -189,10 +189,6 @@ bool JsonReader::fail(const char* reason) {
     return false;
 }
 
-char JsonReader::peek() const {
-    return token_ < tokens_count_ ? text_[tokens_[token_]] : '\0';
-}
-
 // The token's text. A token that is not punctuation reaches, but for white space, to the next one.
 std::string_view JsonReader::token_text() const {
     const size_t begin = tokens_[token_];
@@ -292,21 +288,6 @@ bool JsonReader::enter() {
     return open(byte);
 }
 
-bool JsonReader::next_member(bool& has_member) {
-    Level& level = levels_[depth_ - 1];
-    const char byte = peek();
-    has_member = false;
-    if (byte == (level.is_object ? '}' : ']')) return close();
-    if (level.is_fresh) {
-        level.is_fresh = false;
-    } else {
-        if (byte != ',') return fail("a comma or the end of an object or array is missing");
-        ++token_;
-    }
-    has_member = true;
-    return true;
-}
-
 bool JsonReader::read_key(std::string_view& key) {
     if (peek() != '"') return fail("a key is missing or is no string");
     JsonValue value;
@@ -337,9 +318,15 @@ bool JsonReader::read_container(JsonValue& value) {
     return true;
 }
 
-void JsonReader::go_to(uint32_t place) {
-    CHECK(place <= tokens_count_);
-    token_ = place;
+void JsonReader::go_to(uint32_t first_token) {
+    CHECK(first_token < tokens_count_);
+    token_ = first_token;
+}
+
+void JsonReader::go_back(const Place& place) {
+    token_ = place.token;
+    depth_ = place.depth;
+    keys_.resize(place.keys_count);
 }
 
 bool JsonReader::add_key(std::string_view key) {

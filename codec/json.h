@@ -66,10 +66,17 @@ class JsonReader {
     // (for an object: its key) or the container has ended, which has been walked over then.
     [[nodiscard]] bool next_member(bool& has_member);
 
-    // The place of the next token. To walk a value again that was read before, go to its
-    // first_token; go back to where the walk stood before anything else is read.
-    uint32_t place() const { return token_; }
-    void go_to(uint32_t place);
+    // To walk a value again that was read before, go to its first_token; then go back to where the
+    // walk stood, from wherever the second walk was left, before anything else is read. The keys
+    // and strings of a value may be read a second time, but not a third (there is scratch for two).
+    struct Place {
+        uint32_t token;
+        uint32_t depth;
+        size_t keys_count;
+    };
+    Place place() const { return {token_, depth_, keys_.size()}; }
+    void go_to(uint32_t first_token);
+    void go_back(const Place& place);
 
     // The text of a string that was read, without quotes and escapes. Once for each string at most.
     std::string_view unescape(const JsonValue& string);
@@ -118,5 +125,25 @@ class JsonReader {
     std::array<Level, json_depth_max> levels_;
     const char* reason_ = "";
 };
+
+// Asked for every member of every command, hence inline.
+inline char JsonReader::peek() const {
+    return token_ < tokens_count_ ? text_[tokens_[token_]] : '\0';
+}
+
+inline bool JsonReader::next_member(bool& has_member) {
+    Level& level = levels_[depth_ - 1];
+    const char byte = peek();
+    has_member = false;
+    if (byte == (level.is_object ? '}' : ']')) return close();
+    if (level.is_fresh) {
+        level.is_fresh = false;
+    } else {
+        if (byte != ',') return fail("a comma or the end of an object or array is missing");
+        ++token_;
+    }
+    has_member = true;
+    return true;
+}
 
 }  // namespace codec

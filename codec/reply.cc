@@ -73,6 +73,67 @@ void append_escaped(std::string& out, char character) {
     out.push_back(hex[byte & 15]);
 }
 
+// One append, and no part of its caller: messages without a position shall not pay for it.
+[[gnu::noinline]] void append_known_position(std::string& out, const Position& position) {
+    constexpr std::string_view opening = ",\"pos\":\"";
+    char member[opening.size() + position_bytes_max + 1];
+    std::memcpy(member, opening.data(), opening.size());
+    char* const end = write_position(member + opening.size(), position);
+    *end = '"';
+    out.append(member, end + 1);
+}
+
+// Like all members below, with the comma before it.
+void append_position_member(std::string& out, const Position& position) {
+    if (!position.is_none()) append_known_position(out, position);
+}
+
+void append_payload_member(std::string& out, const Payload& payload) {
+    switch (payload.kind) {
+        case PayloadKind::json:
+            out.append(",\"data\":");
+            out.append(payload.bytes);
+            return;
+        case PayloadKind::text:
+            out.append(",\"text\":");
+            append_json_string(out, payload.bytes);
+            return;
+        case PayloadKind::binary:
+            out.append(",\"base64\":\"");
+            append_base64(out, payload.bytes);
+            out.push_back('"');
+            return;
+    }
+    UNREACHABLE();
+}
+
+void append_cursor(std::string& out, const Cursor& cursor) {
+    out.append(",\"cursor\":{\"epoch\":");
+    append_json_string(out, cursor.epoch);
+    out.append(",\"pos\":[");
+    bool is_first = true;
+    for (const Position& position : cursor.positions) {
+        if (position.is_none()) continue;
+        out.append(is_first ? "\"" : ",\"");
+        append_position(out, position);
+        out.push_back('"');
+        is_first = false;
+    }
+    out.append("]}");
+}
+
+void append_recovery(std::string& out, std::optional<Recovery> recovery) {
+    if (!recovery) return;
+    if (*recovery == Recovery::recovered) {
+        out.append(",\"recovered\":true");
+        return;
+    }
+    out.append(",\"recovered\":false,\"code\":\"");
+    out.append(name_of(*recovery));
+    out.append("\",\"reason\":");
+    append_json_string(out, reason_of(*recovery));
+}
+
 }  // namespace
 
 void append_json_string(std::string& out, std::string_view text) {
@@ -104,16 +165,25 @@ void append_welcome(std::string& out, const Welcome& welcome) {
     out.push_back('}');
 }
 
-void append_subscribed(std::string& out, std::string_view id) {
-    append_answer(out, "{\"op\":\"subscribed\"", id);
+void append_subscribed(std::string& out, std::string_view id, const Subscribed& subscribed) {
+    out.append("{\"op\":\"subscribed\"");
+    append_id(out, id);
+    append_cursor(out, subscribed.cursor);
+    out.append(subscribed.recoverable ? ",\"recoverable\":true" : ",\"recoverable\":false");
+    append_recovery(out, subscribed.recovery);
+    out.push_back('}');
 }
 
 void append_unsubscribed(std::string& out, std::string_view id) {
     append_answer(out, "{\"op\":\"unsubscribed\"", id);
 }
 
-void append_published(std::string& out, std::string_view id) {
-    append_answer(out, "{\"op\":\"published\"", id);
+void append_published(std::string& out, std::string_view id, const Position& position,
+                      bool is_duplicate) {
+    out.append("{\"op\":\"published\"");
+    append_id(out, id);
+    append_position_member(out, position);
+    out.append(is_duplicate ? ",\"duplicate\":true}" : "}");
 }
 
 void append_pong(std::string& out, std::string_view id) {
@@ -124,24 +194,77 @@ void append_heartbeat(std::string& out) {
     out.append("{\"op\":\"heartbeat\"}");
 }
 
-void append_message(std::string& out, std::string_view topic, const Payload& payload) {
+void append_message(std::string& out, std::string_view topic, const Position& position,
+                    const Payload& payload) {
     out.append("{\"op\":\"message\",\"topic\":");
     append_json_string(out, topic);
-    switch (payload.kind) {
-        case PayloadKind::json:
-            out.append(",\"data\":");
-            out.append(payload.bytes);
-            break;
-        case PayloadKind::text:
-            out.append(",\"text\":");
-            append_json_string(out, payload.bytes);
-            break;
-        case PayloadKind::binary:
-            out.append(",\"base64\":\"");
-            append_base64(out, payload.bytes);
-            out.push_back('"');
-            break;
+    append_position_member(out, position);
+    append_payload_member(out, payload);
+    out.push_back('}');
+}
+
+void append_replay(std::string& out, std::string_view id, uint32_t messages_count) {
+    out.append("{\"op\":\"replay\"");
+    append_id(out, id);
+    out.append(",\"count\":");
+    append_number(out, messages_count);
+    out.push_back('}');
+}
+
+void append_live(std::string& out, std::string_view id, const Cursor& cursor) {
+    out.append("{\"op\":\"live\"");
+    append_id(out, id);
+    append_cursor(out, cursor);
+    out.push_back('}');
+}
+
+void append_position_told(std::string& out, const Cursor& cursor) {
+    out.append("{\"op\":\"position\"");
+    append_cursor(out, cursor);
+    out.push_back('}');
+}
+
+void append_gap(std::string& out, std::string_view id, std::string_view filter,
+                std::string_view topic, std::string_view code) {
+    out.append("{\"op\":\"gap\"");
+    append_id(out, id);
+    out.append(",\"filter\":");
+    append_json_string(out, filter);
+    out.append(",\"topic\":");
+    if (topic.empty()) {
+        out.append("null");
+    } else {
+        append_json_string(out, topic);
     }
+    out.append(",\"missed\":null,\"code\":");
+    append_json_string(out, code);
+    out.push_back('}');
+}
+
+void begin_history(std::string& out, std::string_view id, std::string_view topic) {
+    out.append("{\"op\":\"history\"");
+    append_id(out, id);
+    out.append(",\"topic\":");
+    append_json_string(out, topic);
+    out.append(",\"messages\":[");
+}
+
+void append_history_message(std::string& out, const Position& position, const Payload& payload) {
+    CHECK(!position.is_none());
+    // A message ends with a brace, so a bracket is that of the head.
+    const bool is_first = out.ends_with('[');
+    out.append(is_first ? "{\"pos\":\"" : ",{\"pos\":\"");
+    append_position(out, position);
+    out.push_back('"');
+    append_payload_member(out, payload);
+    out.push_back('}');
+}
+
+void end_history(std::string& out, const HistoryPage& page) {
+    out.push_back(']');
+    append_cursor(out, page.cursor);
+    out.append(page.more ? ",\"more\":true" : ",\"more\":false");
+    append_recovery(out, page.recovery);
     out.push_back('}');
 }
 

@@ -6,11 +6,15 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
 #include "codec/errors.h"
 #include "codec/payload.h"
+#include "codec/position.h"
+#include "codec/recovery.h"
 
 namespace codec {
 
@@ -23,13 +27,41 @@ struct Welcome {
     uint32_t subscriptions_max;
 };
 
+struct Subscribed {
+    Cursor cursor;  // positions with offset 0 are left out
+    bool recoverable;
+    std::optional<Recovery> recovery;  // of a start after a cursor
+};
+
+struct HistoryPage {
+    Cursor cursor;  // positions with offset 0 are left out
+    bool more;
+    std::optional<Recovery> recovery;  // of a page after a cursor
+};
+
 void append_welcome(std::string& out, const Welcome& welcome);
-void append_subscribed(std::string& out, std::string_view id);
+void append_subscribed(std::string& out, std::string_view id, const Subscribed& subscribed);
 void append_unsubscribed(std::string& out, std::string_view id);
-void append_published(std::string& out, std::string_view id);
+// The position may be none.
+void append_published(std::string& out, std::string_view id, const Position& position,
+                      bool is_duplicate);
 void append_pong(std::string& out, std::string_view id);
 void append_heartbeat(std::string& out);
-void append_message(std::string& out, std::string_view topic, const Payload& payload);
+// The position may be none.
+void append_message(std::string& out, std::string_view topic, const Position& position,
+                    const Payload& payload);
+// The next messages_count messages belong to the replay of subscription `id`.
+void append_replay(std::string& out, std::string_view id, uint32_t messages_count);
+void append_live(std::string& out, std::string_view id, const Cursor& cursor);
+void append_position_told(std::string& out, const Cursor& cursor);
+// `topic` empty: more than one, or unknown. How much is missing is not known.
+void append_gap(std::string& out, std::string_view id, std::string_view filter,
+                std::string_view topic, std::string_view code);
+// A history reply in three steps, with nothing in between: the head, its messages one after the
+// other (their positions are not none), the end.
+void begin_history(std::string& out, std::string_view id, std::string_view topic);
+void append_history_message(std::string& out, const Position& position, const Payload& payload);
+void end_history(std::string& out, const HistoryPage& page);
 void append_error(std::string& out, std::string_view id, ErrorCode code, std::string_view reason);
 void append_goodbye(std::string& out, std::string_view code, std::string_view reason,
                     uint64_t retry_ms);

@@ -3,6 +3,7 @@
 #include <simdjson.h>
 
 #include "io/base/units.h"
+#include "tools/cursor_reader.h"
 
 namespace tools {
 namespace {
@@ -17,12 +18,11 @@ BrokerMessage::Op op_of(std::string_view name) {
         BrokerMessage::Op op;
     };
     static constexpr Row rows[] = {
-        {"welcome", BrokerMessage::Op::welcome},
-        {"subscribed", BrokerMessage::Op::subscribed},
-        {"published", BrokerMessage::Op::published},
-        {"message", BrokerMessage::Op::message},
-        {"gap", BrokerMessage::Op::gap},
-        {"error", BrokerMessage::Op::error},
+        {"welcome", BrokerMessage::Op::welcome},     {"subscribed", BrokerMessage::Op::subscribed},
+        {"published", BrokerMessage::Op::published}, {"message", BrokerMessage::Op::message},
+        {"replay", BrokerMessage::Op::replay},       {"live", BrokerMessage::Op::live},
+        {"position", BrokerMessage::Op::position},   {"gap", BrokerMessage::Op::gap},
+        {"history", BrokerMessage::Op::history},     {"error", BrokerMessage::Op::error},
         {"goodbye", BrokerMessage::Op::goodbye},
     };
     for (const Row& row : rows) {
@@ -40,6 +40,19 @@ std::optional<uint64_t> number_of(value& field) {
     uint64_t number = 0;
     if (field.get_uint64().get(number) != simdjson::SUCCESS) return std::nullopt;
     return number;
+}
+
+std::optional<bool> boolean_of(value& field) {
+    bool boolean = false;
+    if (field.get_bool().get(boolean) != simdjson::SUCCESS) return std::nullopt;
+    return boolean;
+}
+
+// A position that is not one counts as none: the cursor then stays where it was, and what follows
+// comes again after a reconnect.
+codec::Position position_of(value& field) {
+    codec::Position position;
+    return codec::parse_position(text_of(field), position) ? position : codec::Position{};
 }
 
 // The field's JSON text as it stands in the frame. A number is never parsed: 1e400 is a fine one in
@@ -76,6 +89,16 @@ void read_payload(BrokerMessage::PayloadKind kind, value& field, BrokerMessage& 
     message.payload = kind == BrokerMessage::PayloadKind::json ? json_of(field) : text_of(field);
 }
 
+void read_messages(value& field, BrokerMessage& message) {
+    simdjson::ondemand::array entries;
+    if (field.get_array().get(entries) != simdjson::SUCCESS) return;
+    for (auto entry : entries) {
+        value element;
+        if (std::move(entry).get(element) != simdjson::SUCCESS) return;
+        message.messages.push_back(json_of(element));
+    }
+}
+
 void read_field(std::string_view key, value& field, BrokerMessage& message) {
     if (key == "id") {
         message.id = number_of(field);
@@ -93,6 +116,20 @@ void read_field(std::string_view key, value& field, BrokerMessage& message) {
         read_payload(BrokerMessage::PayloadKind::text, field, message);
     } else if (key == "base64") {
         read_payload(BrokerMessage::PayloadKind::binary, field, message);
+    } else if (key == "pos") {
+        message.position = position_of(field);
+    } else if (key == "cursor") {
+        static_cast<void>(read_cursor(field, message.cursor));
+    } else if (key == "recoverable") {
+        message.is_recoverable = boolean_of(field).value_or(false);
+    } else if (key == "recovered") {
+        message.recovered = boolean_of(field);
+    } else if (key == "count") {
+        message.messages_count = number_of(field).value_or(0);
+    } else if (key == "more") {
+        message.has_more = boolean_of(field).value_or(false);
+    } else if (key == "messages") {
+        read_messages(field, message);
     } else if (key == "missed") {
         message.missed = number_of(field);
     } else if (key == "retry_ms") {

@@ -10,22 +10,47 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
+
+#include "codec/position.h"
+#include "tools/cursor.h"
 
 namespace tools {
 
 struct BrokerMessage {
-    enum class Op : uint8_t { welcome, subscribed, published, message, gap, error, goodbye, other };
+    enum class Op : uint8_t {
+        welcome,
+        subscribed,
+        published,
+        message,
+        replay,
+        live,
+        position,
+        gap,
+        history,
+        error,
+        goodbye,
+        other,
+    };
     enum class PayloadKind : uint8_t { none, json, text, binary };
 
     Op op = Op::other;
     std::optional<uint64_t> id;  // ours are all numbers
     std::string topic;           // message, gap
     std::string filter;          // gap
-    std::string code;            // error, goodbye, gap
-    std::string reason;          // error, goodbye
+    std::string code;            // error, goodbye, gap, and what is not recovered
+    std::string reason;          // error, goodbye, and what is not recovered
 
     PayloadKind payload_kind = PayloadKind::none;
     std::string payload;  // message: the JSON as it stood there, the text unescaped, or the base64
+
+    codec::Position position;           // message; none for a topic without history
+    Cursor cursor;                      // subscribed, live, position, history
+    bool is_recoverable = false;        // subscribed
+    std::optional<bool> recovered;      // subscribed and history, of a start after a cursor
+    uint64_t messages_count = 0;        // replay
+    bool has_more = false;              // history
+    std::vector<std::string> messages;  // history: each one's JSON object as it stood there
 
     std::optional<uint64_t> missed;  // gap; nothing when unknown
     uint64_t retry_ms = 0;           // goodbye

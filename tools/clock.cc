@@ -13,6 +13,20 @@ uint64_t monotonic_ns() {
     return static_cast<uint64_t>(now.tv_sec) * base::ns_per_s + static_cast<uint64_t>(now.tv_nsec);
 }
 
+int64_t utc_seconds() {
+    timespec now{};
+    clock_gettime(CLOCK_REALTIME, &now);
+    return now.tv_sec;
+}
+
+std::string utc_text(int64_t seconds) {
+    const time_t time = seconds;
+    tm parts{};
+    gmtime_r(&time, &parts);
+    char text[sizeof "2026-11-21T09:30:00Z" + 8];  // years may grow
+    return {text, strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts)};
+}
+
 void sleep_until(uint64_t deadline_ns) {
     timespec deadline{};
     deadline.tv_sec = static_cast<time_t>(deadline_ns / base::ns_per_s);

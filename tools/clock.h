@@ -3,11 +3,17 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 namespace tools {
 
 // CLOCK_MONOTONIC in nanoseconds.
 uint64_t monotonic_ns();
+
+// CLOCK_REALTIME in whole seconds, for what people read; no decision depends on it.
+int64_t utc_seconds();
+// "2026-11-21T09:30:00Z".
+std::string utc_text(int64_t seconds);
 
 // Sleeps until the clock shows `deadline_ns`, through signals that do not end the process.
 void sleep_until(uint64_t deadline_ns);

@@ -30,6 +30,8 @@ build   | libtomlplusplus-dev                  | -              | the configurat
 test    | libgtest-dev                         | -              | unit tests
 test    | libgmock-dev                         | -              | unit tests
 test    | libbenchmark-dev                     | -              | micro-benchmarks
+test    | nlohmann-json3-dev                   | -              | a second JSON parser to compare with
+test    | libhttp-parser-dev                   | -              | a second HTTP parser to compare with
 test    | python3                              | python3        | end-to-end tests
 test    | python3-websockets                   | -              | end-to-end peer: Python
 test    | nodejs                               | node           | end-to-end peer: Node.js

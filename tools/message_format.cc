@@ -1,5 +1,8 @@
 #include "tools/message_format.h"
 
+#include <unistd.h>
+
+#include "io/base/check.h"
 #include "tools/terminal.h"
 
 namespace tools {
@@ -37,25 +40,57 @@ void append_payload(std::string& out, const BrokerMessage& message) {
     }
 }
 
-std::string gap_sentence(const BrokerMessage& gap) {
-    std::string text = "(gap: ";
-    text += gap.missed.has_value() ? std::to_string(*gap.missed) : "an unknown number of";
-    text += gap.missed == 1 ? " message" : " messages";
-    if (!gap.topic.empty()) text += " of " + gap.topic;
-    text += " missed";
-    if (!gap.filter.empty()) text += " by " + gap.filter;
-    if (!gap.code.empty()) text += ": " + gap.code;
-    return text + ")";
+void append_code(std::string& out, const BrokerMessage& message) {
+    if (message.code.empty()) return;
+    out += " (";
+    out += message.code;
+    out += ')';
 }
 
 }  // namespace
+
+MessageFormat choose_format(FormatChoice choice, int out_fd, bool no_color) {
+    const bool is_terminal = isatty(out_fd) == 1;
+    const MessageFormat readable =
+        is_terminal && !no_color ? MessageFormat::readable_coloured : MessageFormat::readable;
+    switch (choice) {
+        case FormatChoice::automatic: return is_terminal ? readable : MessageFormat::json_line;
+        case FormatChoice::readable: return readable;
+        case FormatChoice::json: return MessageFormat::json_line;
+    }
+    UNREACHABLE();
+}
+
+std::string loss_sentence(const BrokerMessage& message) {
+    if (message.op != BrokerMessage::Op::gap) {
+        std::string text = "cannot resume exactly";
+        if (!message.reason.empty()) text += ": " + message.reason;
+        append_code(text, message);
+        return text;
+    }
+    const bool is_one = message.missed == 1;
+    std::string text = "gap: ";
+    if (!message.filter.empty()) text += message.filter + ": ";
+    text += message.missed.has_value() ? std::to_string(*message.missed) : "some";
+    text += is_one ? " message" : " messages";
+    if (!message.topic.empty()) text += " of " + message.topic;
+    text += is_one ? " was" : " were";
+    text += message.code == "evicted" ? " evicted" : " dropped";
+    text += is_one ? " before it" : " before they";
+    text += " could be read";
+    append_code(text, message);
+    return text;
+}
 
 void append_line(std::string& out, MessageFormat format, const BrokerMessage& message,
                  std::string_view frame) {
     if (format == MessageFormat::json_line) {
         out += minified(frame);
-    } else if (message.op == BrokerMessage::Op::gap) {
-        append_styled(out, format, yellow, gap_sentence(message));
+    } else if (message.op != BrokerMessage::Op::message) {
+        std::string mark = "(";
+        mark += loss_sentence(message);
+        mark += ')';
+        append_styled(out, format, yellow, mark);
     } else {
         append_styled(out, format, bold, message.topic);
         out += "  ";

@@ -3,10 +3,13 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <limits>
 #include <map>
 #include <optional>
 #include <utility>
 
+#include "codec/command.h"
+#include "codec/utf8.h"
 #include "io/base/check.h"
 #include "tools/backoff.h"
 #include "tools/clock.h"
@@ -41,6 +44,8 @@ class Publisher {
   private:
     std::string check_arguments();
     std::string take_single_message();
+    std::string check_key() const;
+    std::string key_of(uint64_t id) const;
     std::optional<int> publish();
     void send_again();
     void send_more();
@@ -95,7 +100,28 @@ std::string Publisher::check_arguments() {
     if (!options_.data.has_value() && isatty(options_.in_fd) == 1) {
         return "give DATA, or - to publish each line that is typed";
     }
-    return take_single_message();
+    const std::string problem = take_single_message();
+    return problem.empty() ? check_key() : problem;
+}
+
+// After take_single_message(), which tells whether lines are read.
+std::string Publisher::check_key() const {
+    static_assert(line_key_bytes_max ==
+                  codec::command_key_bytes_max - 1 - std::numeric_limits<uint64_t>::digits10 - 1);
+    if (!options_.key.has_value()) return "";
+    const std::string& key = *options_.key;
+    if (key.empty()) return "the key is empty";
+    if (!codec::is_utf8({reinterpret_cast<const uint8_t*>(key.data()), key.size()}))
+        return "the key is not UTF-8";
+    const uint32_t bytes_max = reads_lines() ? line_key_bytes_max : codec::command_key_bytes_max;
+    if (key.size() <= bytes_max) return "";
+    return "the key is longer than " + std::to_string(bytes_max) + " bytes" +
+           (reads_lines() ? ", which leave room for a line's number" : "");
+}
+
+std::string Publisher::key_of(uint64_t id) const {
+    if (!options_.key.has_value()) return "";
+    return reads_lines() ? *options_.key + "-" + std::to_string(id) : *options_.key;
 }
 
 std::string Publisher::take_single_message() {
@@ -184,7 +210,7 @@ void Publisher::send_more() {
 void Publisher::send(std::string_view data) {
     const uint64_t id = reads_lines() ? lines_.lines_count() : 1;
     std::string frame;
-    const std::string problem = encoder_.encode(id, data, frame);
+    const std::string problem = encoder_.encode(id, key_of(id), data, frame);
     if (!problem.empty()) {
         reject(id, problem);
         return;
@@ -214,7 +240,11 @@ std::optional<int> Publisher::handle_message() {
         case BrokerMessage::Op::welcome:
         case BrokerMessage::Op::subscribed:
         case BrokerMessage::Op::message:
+        case BrokerMessage::Op::replay:
+        case BrokerMessage::Op::live:
+        case BrokerMessage::Op::position:
         case BrokerMessage::Op::gap:
+        case BrokerMessage::Op::history:
         case BrokerMessage::Op::other: return std::nullopt;
     }
     UNREACHABLE();

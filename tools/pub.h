@@ -3,8 +3,8 @@
 //
 // Thread: the caller's; it blocks until all is confirmed or lost for good.
 // Limits: at most window_count publishes wait for their confirmation at any time. After a lost
-// connection those are sent again, in their order, so a line may be published twice; none is lost
-// silently. --help says so.
+// connection those are sent again, in their order; none is lost silently. A line may so be
+// published twice, unless it has a key by which the broker knows it again. --help says so.
 #pragma once
 
 #include <cstdint>
@@ -17,6 +17,8 @@
 namespace tools {
 
 inline constexpr uint32_t publish_window_count = 256;
+// Of the input's lines: what codec::command_key_bytes_max leaves beside the dash and the number.
+inline constexpr uint32_t line_key_bytes_max = 43;
 
 enum class PubKind : uint8_t {
     automatic,  // JSON where it is JSON by RFC 8259, else text
@@ -31,6 +33,9 @@ struct PubOptions {
     // [DATA]  "What to publish; - or nothing publishes each line of the standard input. After a
     // reconnect a line that was not yet confirmed is sent again, so it may be published twice."
     std::optional<std::string> data;
+    // --key KEY  "Publish once, however often it is tried: the broker leaves out what it has had
+    // with this key. Line N of the input has the key KEY-N."
+    std::optional<std::string> key;
     // --url URL (FANFARE_URL)  "The broker: ws://host:port/path or unix:/path;
     // ws://127.0.0.1:7788/ws if left out."
     std::string url = std::string(default_url);

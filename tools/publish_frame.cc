@@ -17,7 +17,8 @@ bool is_utf8(std::string_view text) {
 PublishEncoder::PublishEncoder(std::string_view topic, PubKind kind, uint64_t seed)
     : topic_(topic), kind_(kind), parser_(seed) {}
 
-std::string PublishEncoder::encode(uint64_t id, std::string_view data, std::string& frame) {
+std::string PublishEncoder::encode(uint64_t id, std::string_view key, std::string_view data,
+                                   std::string& frame) {
     PubKind kind = kind_;
     if (kind != PubKind::binary && !is_utf8(data)) return "not UTF-8; --binary publishes any bytes";
     if (kind == PubKind::automatic || kind == PubKind::json) {
@@ -29,7 +30,7 @@ std::string PublishEncoder::encode(uint64_t id, std::string_view data, std::stri
             kind = PubKind::text;
         }
     }
-    build(id, data, kind, frame);
+    build(id, key, data, kind, frame);
     return "";
 }
 
@@ -39,17 +40,21 @@ bool PublishEncoder::is_json(std::string_view data) {
     padded_.assign(data);
     padded_.append(base::readable_padding_bytes, ' ');
     if (!parser_.validate_json(std::string_view(padded_).substr(0, data.size()))) return false;
-    build(0, data, PubKind::json, padded_);
+    build(0, "", data, PubKind::json, padded_);
     const size_t frame_bytes = padded_.size();
     padded_.append(base::readable_padding_bytes, ' ');
     return parser_.parse(std::string_view(padded_).substr(0, frame_bytes)).error ==
            codec::ErrorCode::none;
 }
 
-void PublishEncoder::build(uint64_t id, std::string_view data, PubKind kind,
+void PublishEncoder::build(uint64_t id, std::string_view key, std::string_view data, PubKind kind,
                            std::string& frame) const {
     frame = R"({"op":"publish","id":)" + std::to_string(id) + R"(,"topic":)";
     codec::append_json_string(frame, topic_);
+    if (!key.empty()) {
+        frame += R"(,"key":)";
+        codec::append_json_string(frame, key);
+    }
     switch (kind) {
         case PubKind::automatic:
         case PubKind::json:

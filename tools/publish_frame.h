@@ -18,10 +18,13 @@ class PublishEncoder {
     PublishEncoder(std::string_view topic, PubKind kind, uint64_t seed);
 
     // Fills `frame`. Answers what is wrong with the data, in a sentence; empty when all is well.
-    [[nodiscard]] std::string encode(uint64_t id, std::string_view data, std::string& frame);
+    // The key, empty for none, must be one that the broker takes.
+    [[nodiscard]] std::string encode(uint64_t id, std::string_view key, std::string_view data,
+                                     std::string& frame);
 
   private:
-    void build(uint64_t id, std::string_view data, PubKind kind, std::string& frame) const;
+    void build(uint64_t id, std::string_view key, std::string_view data, PubKind kind,
+               std::string& frame) const;
     bool is_json(std::string_view data);
 
     const std::string topic_;

@@ -63,6 +63,8 @@ class Session {
     // The frame of the last message; lives until the next call of next().
     std::string_view frame() const { return frame_; }
     const Ending& ending() const { return ending_; }
+    // When the broker was heard last, be it by a pong.
+    uint64_t last_heard_ns() const { return client_.last_heard_ns(); }
     uint64_t message_bytes_max() const { return message_bytes_max_; }
 
   private:

@@ -1,20 +1,24 @@
 #include "tools/sub.h"
 
-#include <unistd.h>
+#include <poll.h>
 
 #include <algorithm>
 #include <optional>
 
 #include "codec/command.h"
 #include "codec/reply.h"
+#include "codec/start.h"
 #include "io/base/units.h"
 #include "tools/backoff.h"
 #include "tools/clock.h"
+#include "tools/cursor_file.h"
 #include "tools/exit_code.h"
 #include "tools/message_format.h"
 #include "tools/output.h"
 #include "tools/seed.h"
 #include "tools/session.h"
+#include "tools/signal_hold.h"
+#include "tools/subscription_state.h"
 #include "tools/terminal.h"
 #include "topics/name.h"
 
@@ -26,37 +30,43 @@ constexpr std::string_view program = "fanfare sub";
 // Printed at the latest then, even while more arrives.
 constexpr size_t printed_at_once_bytes = 64 * base::kib;
 
-MessageFormat choose_format(const SubOptions& options) {
-    const bool is_terminal = isatty(options.out_fd) == 1;
-    const MessageFormat readable = is_terminal && !options.no_color
-                                       ? MessageFormat::readable_coloured
-                                       : MessageFormat::readable;
-    switch (options.format) {
-        case SubFormat::automatic: return is_terminal ? readable : MessageFormat::json_line;
-        case SubFormat::readable: return readable;
-        case SubFormat::json: return MessageFormat::json_line;
-    }
-    return MessageFormat::json_line;
-}
+// Between two writes of the cursor file: what a crash may make the next run repeat.
+constexpr uint64_t save_interval_ns = base::ns_per_s;
 
 class Subscriber {
   public:
     Subscriber(const SubOptions& options, uint64_t seed)
-        : options_(options), format_(choose_format(options)), session_(seed), backoff_(seed) {}
+        : options_(options),
+          format_(choose_format(options.format, options.out_fd, options.no_color)),
+          session_(seed),
+          backoff_(seed),
+          file_(options.cursor_file, options.filters, options.url) {}
 
     int run();
 
   private:
     std::string check_arguments();
+    std::string load_place();
     std::string subscribe_command() const;
     std::optional<int> listen();
     std::optional<int> handle_message();
     std::optional<int> handle_error();
+    std::optional<int> take_message();
+    void note_subscribed();
+    void note_live();
+    void tell_loss(const std::string& addition);
+    void note_end();
     std::optional<int> wait_to_reconnect();
+    int finish(int exit_code);
     bool is_count_reached() const {
         return options_.count > 0 && received_count_ == options_.count;
     }
     bool print();
+    void prepare_to_stop();
+    void save_place();
+    uint64_t save_due_ns() const {
+        return file_.is_used() && has_moved_ ? next_save_ns_ : base::never_ns;
+    }
     int on_timeout() const { return options_.count > 0 ? exit_timeout : exit_ok; }
     void say_status(const std::string& line) const { say(options_.status_fd, program, line); }
 
@@ -70,6 +80,24 @@ class Subscriber {
     std::string unprinted_;
     uint64_t received_count_ = 0;
     bool was_subscribed_ = false;  // at least once, so a new connection is a reconnect
+
+    // Where the subscription stands.
+    SubscriptionState state_{0, {}};
+    bool is_subscribed_ = false;       // on this connection
+    bool is_recoverable_ = false;      // as the broker said there
+    bool is_recovering_ = false;       // an exact resume on its way to `live`
+    uint64_t caught_up_count_ = 0;     // messages of replays since the last `live`
+    std::string maybe_missing_since_;  // the time until which nothing can be missing; may be empty
+
+    // Keeping the place.
+    CursorFile file_;
+    Cursor saved_;            // as it stands in the file
+    bool has_moved_ = false;  // the cursor, since it was saved
+    uint64_t next_save_ns_ = 0;
+    bool has_save_failed_ = false;       // the last time
+    bool has_reader_gone_ = false;       // so not all that was printed was read by anybody
+    std::optional<SignalHold> signals_;  // while there may be a place to save
+    bool is_stopping_ = false;           // for a signal that has come
 };
 
 std::string Subscriber::check_arguments() {
@@ -85,6 +113,18 @@ std::string Subscriber::check_arguments() {
                    "': " + std::string(topics::describe(error));
         }
     }
+    if (options_.last_count > codec::last_max) return "--last takes at most 1,000,000";
+    return load_place();
+}
+
+std::string Subscriber::load_place() {
+    const std::string problem = file_.load();
+    if (!problem.empty()) return "--cursor-file " + file_.path() + ": " + problem;
+    saved_ = file_.cursor();
+    maybe_missing_since_ = escaped_for_terminal(file_.time());
+    if (options_.last_count > 0 && !saved_.is_none())
+        say_status("--last is not used, since " + file_.path() + " tells where to continue");
+    state_ = SubscriptionState(static_cast<uint32_t>(options_.last_count), saved_);
     return "";
 }
 
@@ -98,14 +138,28 @@ int Subscriber::run() {
     while (true) {
         if (session_.open(url_, deadline_ns_)) {
             session_.send(subscribe_command());
-            if (const std::optional<int> exit_code = listen()) {
+            if (file_.is_used()) signals_.emplace();
+            const std::optional<int> exit_code = listen();
+            note_end();
+            // A signal that is held ends the process here.
+            signals_.reset();
+            if (exit_code.has_value()) {
                 session_.close();
-                return *exit_code;
+                return finish(*exit_code);
             }
         }
         // Here the connection has ended, or was never made.
-        if (const std::optional<int> exit_code = wait_to_reconnect()) return *exit_code;
+        if (const std::optional<int> exit_code = wait_to_reconnect()) return finish(*exit_code);
     }
+}
+
+// What stands when the program ends: whether the place is safe counts too.
+int Subscriber::finish(int exit_code) {
+    if (!file_.is_used()) return exit_code;
+    if (has_save_failed_ && exit_code == exit_ok) return exit_usage;
+    if (saved_.is_none() && was_subscribed_ && !has_save_failed_ && !has_reader_gone_)
+        say_status(file_.path() + " was not written, for there is no place yet to continue at");
+    return exit_code;
 }
 
 std::string Subscriber::subscribe_command() const {
@@ -114,60 +168,152 @@ std::string Subscriber::subscribe_command() const {
         if (&filter != &options_.filters.front()) command += ',';
         codec::append_json_string(command, filter);
     }
-    return command + "]}";
+    command += ']';
+    state_.append_start(command);
+    return command + "}";
 }
 
 // Prints messages until the program is to end (the exit code) or the connection has ended
 // (nothing).
 std::optional<int> Subscriber::listen() {
+    const int signal_fd = signals_.has_value() ? signals_->fd() : -1;
     while (true) {
         // While more waits to be read, printing waits too: one write for many messages. A deadline
         // in the past makes next() answer at once.
-        Session::Event event = session_.next(unprinted_.empty() ? deadline_ns_ : 0, -1);
+        const uint64_t wake_ns = std::min(deadline_ns_, save_due_ns());
+        Session::Event event = session_.next(unprinted_.empty() ? wake_ns : 0, signal_fd);
         if (event == Session::Event::timeout && !unprinted_.empty()) {
             if (!print()) return exit_ok;
-            event = session_.next(deadline_ns_, -1);
+            event = session_.next(wake_ns, signal_fd);
         }
         switch (event) {
             case Session::Event::message:
                 if (const std::optional<int> exit_code = handle_message()) return exit_code;
                 break;
             case Session::Event::ended: return print() ? std::nullopt : std::optional(exit_ok);
-            case Session::Event::readable:
+            case Session::Event::readable: prepare_to_stop(); return exit_ok;
             case Session::Event::timeout: break;
         }
         if (unprinted_.size() >= printed_at_once_bytes && !print()) return exit_ok;
-        // A stream that never pauses must not outrun the timeout.
-        if (monotonic_ns() >= deadline_ns_) return print() ? on_timeout() : exit_ok;
+        // A stream that never pauses must not outrun the timeout, nor the cursor file.
+        const uint64_t now_ns = monotonic_ns();
+        if (now_ns >= deadline_ns_) return print() ? on_timeout() : exit_ok;
+        if (now_ns >= save_due_ns()) {
+            if (!print()) return exit_ok;
+            save_place();
+        }
     }
 }
 
 std::optional<int> Subscriber::handle_message() {
     const BrokerMessage& message = session_.message();
     switch (message.op) {
-        case BrokerMessage::Op::message:
-            append_line(unprinted_, format_, message, session_.frame());
-            received_count_ += 1;
-            if (!is_count_reached()) return std::nullopt;
-            static_cast<void>(print());
-            return exit_ok;
-        case BrokerMessage::Op::gap:
-            append_line(unprinted_, format_, message, session_.frame());
+        case BrokerMessage::Op::message: return take_message();
+        case BrokerMessage::Op::replay:
+            state_.note_replay(message.messages_count);
             return std::nullopt;
-        case BrokerMessage::Op::subscribed:
-            say_status(was_subscribed_ ? "connected again to " + url_.place() +
-                                             "; what was published meanwhile may be missing"
-                                       : "connected to " + url_.place());
-            was_subscribed_ = true;
-            backoff_.reset();
+        case BrokerMessage::Op::live: note_live(); return std::nullopt;
+        case BrokerMessage::Op::position:
+            state_.note_position(message.cursor);
+            has_moved_ = true;
             return std::nullopt;
+        case BrokerMessage::Op::gap: tell_loss(""); return std::nullopt;
+        case BrokerMessage::Op::subscribed: note_subscribed(); return std::nullopt;
         case BrokerMessage::Op::error: return handle_error();
         case BrokerMessage::Op::goodbye:  // the session keeps it for the ending, which follows
         case BrokerMessage::Op::welcome:
         case BrokerMessage::Op::published:
+        case BrokerMessage::Op::history:
         case BrokerMessage::Op::other: return std::nullopt;
     }
     return std::nullopt;
+}
+
+std::optional<int> Subscriber::take_message() {
+    const SubscriptionState::Arrival arrival = state_.note_message(session_.message().position);
+    if (!arrival.is_new) return std::nullopt;
+    if (arrival.is_replayed) caught_up_count_ += 1;
+    has_moved_ = true;
+    append_line(unprinted_, format_, session_.message(), session_.frame());
+    received_count_ += 1;
+    if (!is_count_reached()) return std::nullopt;
+    static_cast<void>(print());
+    return exit_ok;
+}
+
+void Subscriber::note_subscribed() {
+    const BrokerMessage& message = session_.message();
+    if (!was_subscribed_) {
+        say_status("connected to " + url_.place());
+    } else if (state_.starts_now()) {
+        say_status("connected again to " + url_.place() +
+                   "; what was published meanwhile may be missing");
+    } else {
+        say_status("connected again to " + url_.place());
+    }
+    is_recovering_ = message.recovered == true;
+    is_recoverable_ = message.is_recoverable;
+    if (message.recovered == false) {
+        const std::string since =
+            maybe_missing_since_.empty() ? "" : " since " + maybe_missing_since_;
+        tell_loss("; messages may be missing" + since);
+    }
+    state_.note_subscribed(message.cursor);
+    has_moved_ = true;
+    is_subscribed_ = true;
+    was_subscribed_ = true;
+    backoff_.reset();
+}
+
+void Subscriber::note_live() {
+    state_.note_live(session_.message().cursor);
+    has_moved_ = true;
+    if (is_recovering_) {
+        std::string line = "resumed, " + std::to_string(caught_up_count_);
+        line += caught_up_count_ == 1 ? " message caught up" : " messages caught up";
+        if (!is_recoverable_) line += "; of topics without history some may be missing";
+        say_status(line);
+    }
+    is_recovering_ = false;
+    caught_up_count_ = 0;
+}
+
+// In the stream the loss stands where it is; the sentence is for whoever looks after the program.
+void Subscriber::tell_loss(const std::string& addition) {
+    const BrokerMessage& message = session_.message();
+    append_line(unprinted_, format_, message, session_.frame());
+    say_status(escaped_for_terminal(loss_sentence(message)) + addition);
+}
+
+// The connection has ended, or the program is about to.
+void Subscriber::note_end() {
+    if (is_subscribed_) {
+        const uint64_t silent_ns = monotonic_ns() - session_.last_heard_ns();
+        maybe_missing_since_ =
+            utc_text(utc_seconds() - static_cast<int64_t>(silent_ns / base::ns_per_s));
+    }
+    is_subscribed_ = false;
+    is_recovering_ = false;
+    static_cast<void>(print());
+    if (has_moved_) save_place();
+    state_.note_end();
+}
+
+// All up to the cursor has been printed when this is called.
+void Subscriber::save_place() {
+    has_moved_ = false;
+    next_save_ns_ = monotonic_ns() + save_interval_ns;
+    if (!file_.is_used() || has_reader_gone_) return;
+    if (!state_.can_resume() || state_.cursor() == saved_) return;
+    const std::string problem = file_.save(state_.cursor());
+    if (problem.empty()) {
+        saved_ = state_.cursor();
+        has_save_failed_ = false;
+        return;
+    }
+    if (!has_save_failed_) say_status("the place cannot be kept: " + problem);
+    has_save_failed_ = true;
+    has_moved_ = true;
 }
 
 std::optional<int> Subscriber::handle_error() {
@@ -211,9 +357,24 @@ std::optional<int> Subscriber::wait_to_reconnect() {
 
 // False when nobody reads any more, as after `| head -1`: a good reason to end, and no error.
 bool Subscriber::print() {
+    if (has_reader_gone_) return false;
+    // A reader may take its time, and the user must be able to end a program that waits for it. A
+    // signal that has come already would end it here, though.
+    const bool may_be_stopped = signals_.has_value() && !is_stopping_;
+    if (may_be_stopped) signals_->pause();
     const bool is_written = write_all(options_.out_fd, unprinted_);
+    if (may_be_stopped) signals_->resume();
     unprinted_.clear();
+    has_reader_gone_ = !is_written;
     return is_written;
+}
+
+// A signal has come. A reader that takes nothing at this moment is not waited for: then the place
+// of the last save stands, and the next run repeats what has come since.
+void Subscriber::prepare_to_stop() {
+    is_stopping_ = true;
+    pollfd watched{.fd = options_.out_fd, .events = POLLOUT, .revents = 0};
+    has_reader_gone_ |= poll(&watched, 1, 0) != 1;
 }
 
 }  // namespace

@@ -1,21 +1,22 @@
-// `fanfare sub`: subscribes to filters and prints what arrives, across reconnects.
+// `fanfare sub`: subscribes to filters and prints what arrives, across reconnects, and with a
+// cursor file across runs.
 //
 // Thread: the caller's; it blocks until the count, the timeout or the end for good.
+// Invariants:
+//  1. After a lost connection it continues where it stood, as far as the broker's history reaches;
+//     what the broker tells to be missing is told on, in the stream and on the status descriptor.
+//  2. The cursor file never tells of a message that was not written to out_fd before: a crash
+//     repeats what came since the last save, and loses nothing.
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "tools/message_format.h"
 #include "tools/url.h"
 
 namespace tools {
-
-enum class SubFormat : uint8_t {
-    automatic,  // readable on a terminal, else JSON
-    readable,
-    json,
-};
 
 struct SubOptions {
     // FILTER…  "Topics or filters to subscribe to; + stands for one level, # for all the rest."
@@ -25,6 +26,11 @@ struct SubOptions {
     std::string url = std::string(default_url);
     // --count N  "End with 0 after N messages; 0 means no end."
     uint64_t count = 0;
+    // --last N  "Begin with the last N messages of each topic, as far as the broker keeps them."; 0
+    // means none
+    uint64_t last_count = 0;
+    // --cursor-file FILE  "Keep the place in FILE, and continue there when it exists."
+    std::string cursor_file;
     // --timeout DURATION  "End after this time: with 0, or with 3 if --count was not reached."; 0
     // means no end
     uint64_t timeout_ns = 0;
@@ -32,7 +38,7 @@ struct SubOptions {
     bool reconnect = true;
     // --format automatic|readable|json  "Lines for people or one JSON object per line; by default
     // people on a terminal, JSON in a pipe."
-    SubFormat format = SubFormat::automatic;
+    FormatChoice format = FormatChoice::automatic;
     // The NO_COLOR environment variable is set and not empty (https://no-color.org).
     bool no_color = false;
 

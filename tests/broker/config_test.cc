@@ -86,7 +86,7 @@ TEST_F(Config, AFileMaySetEveryKind) {
 
 TEST_F(Config, EverySettingIsAVariableAndAKey) {
     for (const Setting& setting : settings_table()) {
-        if (setting.kind == SettingKind::list) continue;
+        if (setting.kind == SettingKind::list || setting.kind == SettingKind::rules) continue;
         const std::string text = setting_text(setting, Settings{});
         sources_ = {};
         sources_.environment = {environment_name(setting) + "=" + text};
@@ -106,10 +106,118 @@ TEST_F(Config, ListsInVariablesAreSplitAtCommas) {
 }
 
 TEST_F(Config, AnEmptyVariableOfAListMeansNone) {
-    write_file("allowed_origins = ['https://app.example']\n");
-    sources_.environment = {"FANFARE_ALLOWED_ORIGINS="};
+    write_file("allowed_origins = ['https://app.example']\n[[topic_rule]]\nmatch = 'a'\n");
+    EXPECT_EQ(load(), "");
+    EXPECT_EQ(settings_.topic_rules.size(), 1u);
+    sources_.environment = {"FANFARE_ALLOWED_ORIGINS=", "FANFARE_TOPIC_RULE="};
     EXPECT_EQ(load(), "");
     EXPECT_TRUE(settings_.allowed_origins.empty());
+    EXPECT_TRUE(settings_.topic_rules.empty());
+}
+
+TEST_F(Config, RulesComeFromTablesVariablesAndFlags) {
+    write_file(R"(
+        partitions = 8
+        [[topic_rule]]
+        match = 'a,b;c\d=e/#'
+        history_messages = 10
+        history_bytes = "1MiB"
+        history_ttl = '90s'
+        [[topic_rule]]
+        history_messages = "0"
+        match = "secret/#"
+        [[topic_rule]]
+        match = '#'
+        history_bytes = 4096
+    )");
+    EXPECT_EQ(load(), "");
+    const std::vector<topics::TopicRule> from_file = {
+        {.match = "a,b;c\\d=e/#",
+         .history_messages_max = 10,
+         .history_bytes_max = base::mib,
+         .history_ttl_ns = 90 * base::ns_per_s},
+        {.match = "secret/#"},
+        {.match = "#", .history_messages_max = UINT64_MAX, .history_bytes_max = 4096}};
+    EXPECT_EQ(settings_.topic_rules, from_file);
+    EXPECT_EQ(settings_.partitions, 8u);
+
+    sources_.environment = {"FANFARE_TOPIC_RULE=match=x;match=y\\;z"};
+    EXPECT_EQ(load(), "");
+    ASSERT_EQ(settings_.topic_rules.size(), 2u);
+    EXPECT_EQ(settings_.topic_rules[1].match, "y;z");
+
+    set_flag("topic-rule", {"match=1", "match=2", "match=3"});
+    EXPECT_EQ(load(), "");
+    EXPECT_EQ(settings_.topic_rules.size(), 3u);
+}
+
+TEST_F(Config, BadRulesNameTheirTable) {
+    const std::string good = "[[topic_rule]]\nmatch = 'a'\n";
+    write_file(good + "[[topic_rule]]\nmatch = 'b'\nhistory_message = 1\n");
+    expect_error({sources_.file + ":3:", "topic_rule", "unknown key 'history_message'"});
+    write_file(good + "[[topic_rule]]\nmatch = 'b'\nhistory_messages = 1.5\n");
+    expect_error({sources_.file + ":3:", "topic_rule", "history_messages", "number"});
+    write_file(good + "[[topic_rule]]\nhistory_ttl = 60\nmatch = 'b'\n");
+    expect_error({sources_.file + ":3:", "history_ttl", "60", "unit"});
+    write_file(good + "[[topic_rule]]\n'match,x' = 'b'\n");
+    expect_error({sources_.file + ":3:", "unknown key 'match,x'"});
+    write_file("\n[topic_rule]\nmatch = 'a'\n");
+    expect_error({sources_.file + ":2:", "[[topic_rule]]"});
+    write_file("topic_rule = 'match=a'\n");
+    expect_error({sources_.file + ":1:", "[[topic_rule]]"});
+    write_file("topic_rule = ['match=a']\n");
+    expect_error({sources_.file + ":1:", "[[topic_rule]]"});
+    std::string many;
+    for (int rule = 0; rule < 1'001; ++rule) many += good;
+    write_file(many);
+    expect_error({sources_.file, "1001"});
+    sources_.file.clear();
+    sources_.environment = {"FANFARE_TOPIC_RULE=match=a;"};
+    expect_error({"FANFARE_TOPIC_RULE", "empty"});
+    sources_.environment.clear();
+    set_flag("topic-rule", {"a"});
+    expect_error({"--topic-rule", "'a' is not KEY=VALUE"});
+}
+
+// Printed, read back, and printed again.
+std::string print_twice(const Settings& settings, const std::string& file, Settings& read_back) {
+    std::string printed = settings_toml(settings);
+    std::ofstream(file) << printed;
+    read_back = {};
+    EXPECT_EQ(load_settings({.environment = {}, .flags = {}, .file = file}, read_back), "");
+    EXPECT_EQ(settings_toml(read_back), printed);
+    return printed;
+}
+
+TEST_F(Config, WhatIsPrintedCanBeRead) {
+    write_file("");
+    Settings read_back;
+    const std::string defaults = print_twice(Settings{}, sources_.file, read_back);
+    EXPECT_NE(defaults.find("\ntopic_rule = []\n"), std::string::npos);
+    for (const Setting& setting : settings_table()) {
+        EXPECT_NE(defaults.find("\n" + toml_name(setting) + " = "), std::string::npos);
+    }
+
+    Settings settings;
+    settings.listen = {"unix:/tmp/a \"b\" \\c"};
+    settings.state_dir = "/tmp/\n\t\x7f\xc3\xa4";
+    settings.workers = 3;
+    settings.idempotency_keys_max = 0;
+    settings.topic_rules = {
+        {.match = "a\"b\\c,d;e=f/#", .history_messages_max = 1'000'000'000},
+        {.match = "+", .history_messages_max = 0},
+        {.match = "\xc3\xa4", .history_messages_max = UINT64_MAX, .history_bytes_max = 1},
+        {.match = "#",
+         .history_messages_max = 1,
+         .history_bytes_max = 3 * base::mib,
+         .history_ttl_ns = base::ns_per_s / 10}};
+    const std::string printed = print_twice(settings, sources_.file, read_back);
+    EXPECT_EQ(read_back.listen, settings.listen);
+    EXPECT_EQ(read_back.state_dir, settings.state_dir);
+    EXPECT_EQ(read_back.workers, 3u);
+    EXPECT_EQ(read_back.idempotency_keys_max, 0u);
+    EXPECT_EQ(read_back.topic_rules, settings.topic_rules);
+    EXPECT_EQ(printed.find("topic_rule = []"), std::string::npos);
 }
 
 TEST_F(Config, UnknownNamesAreErrors) {

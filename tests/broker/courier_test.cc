@@ -13,6 +13,8 @@ namespace broker {
 namespace {
 
 constexpr uint64_t lane_bytes = 8 * base::kib;
+// As many partitions as lanes of this size allow.
+constexpr uint32_t heads_max = 128;
 
 // Shard 0's courier among several shards; the test plays the others.
 class CourierTest : public ::testing::Test {
@@ -22,7 +24,7 @@ class CourierTest : public ::testing::Test {
                  .deliver_bytes = lane_bytes,
                  .forward_bytes = lane_bytes}),
           reactor_(testing::make_fake_reactor()),
-          courier_(0, mesh_, *reactor_, lane_bytes) {}
+          courier_(0, mesh_, *reactor_, lane_bytes, heads_max) {}
 
     ~CourierTest() override {
         for (io::ShardId to = 1; to < mesh_.shards_count(); ++to) {
@@ -50,11 +52,17 @@ class CourierTest : public ::testing::Test {
             case RecordType::publish: return "publish " + std::string(record.publication.topic);
             case RecordType::interest_add: return "add " + std::string(record.filter);
             case RecordType::interest_remove: return "remove " + std::string(record.filter);
+            case RecordType::history_read:
+                return "read " + std::to_string(record.request.partition);
             case RecordType::quiesced: return "quiesced";
             case RecordType::message: return "message " + std::string(record.publication.topic);
             case RecordType::published:
                 return "published " + std::string(record.publication.origin.id);
+            case RecordType::heads: return "heads " + std::to_string(record.heads.size());
             case RecordType::interest_ack: return "ack " + std::to_string(record.token);
+            case RecordType::history_message:
+                return "page message " + std::string(record.publication.topic);
+            case RecordType::history_end: return "page end " + std::to_string(record.extent.upto);
             case RecordType::drained: return "drained";
         }
         return {};
@@ -69,14 +77,20 @@ TEST_F(CourierTest, RecordsAreVisibleAfterTheFlush) {
     const Publication publication{.topic = "t", .payload = {codec::PayloadKind::json, "1"}};
     ASSERT_TRUE(courier_.forward(1, publication));
     courier_.write_message(2, publication);
-    courier_.write_published({.shard = 2, .id = "5"});
+    courier_.write_published({.shard = 2, .id = "5"}, {});
     courier_.write_interest_ack(2, 9);
+    const codec::Position head{3, 4};
+    courier_.write_heads(2, {&head, 1});
+    ASSERT_TRUE(courier_.write_history_message(2, 1, publication, true));
+    courier_.write_history_end(2, 1, {.upto = 8});
+    ASSERT_TRUE(courier_.ask_history(1, 1, {.partition = 7}));
     EXPECT_TRUE(mesh_.forward(0, 1).front().empty());
     EXPECT_TRUE(mesh_.deliver(0, 2).front().empty());
     courier_.flush();
-    EXPECT_EQ(take_all(mesh_.forward(0, 1)), std::vector<std::string>{"publish t"});
+    EXPECT_EQ(take_all(mesh_.forward(0, 1)), (std::vector<std::string>{"publish t", "read 7"}));
     EXPECT_EQ(take_all(mesh_.deliver(0, 2)),
-              (std::vector<std::string>{"message t", "published 5", "ack 9"}));
+              (std::vector<std::string>{"message t", "published 5", "ack 9", "heads 1",
+                                        "page message t", "page end 8"}));
 }
 
 TEST_F(CourierTest, WakesWhoSleepsAndOnlyWhomItConcerns) {
@@ -139,6 +153,7 @@ TEST_F(CourierTest, PublishesDoNotTakeTheRoomOfWhatIsOwed) {
     for (int round = 0; round < 20 && courier_.owes(); ++round) {
         got.push_back(take_one(lane));
         EXPECT_FALSE(courier_.forward(1, small));
+        EXPECT_FALSE(courier_.ask_history(1, 1, {}));
         courier_.flush();
     }
     EXPECT_FALSE(courier_.owes());
@@ -149,7 +164,7 @@ TEST_F(CourierTest, PublishesDoNotTakeTheRoomOfWhatIsOwed) {
 TEST_F(CourierTest, DrainedIsOwedToo) {
     const std::string payload(1'000, 'p');
     const Publication publication{.topic = "t", .payload = {codec::PayloadKind::text, payload}};
-    while (courier_.has_room_for_results(courier_.record_bytes(publication))) {
+    while (courier_.has_room_for_results(courier_.publication_cost(publication))) {
         courier_.write_message(1, publication);
     }
     while (CrossCore::write_marker(mesh_.deliver(0, 1), RecordType::interest_ack, 1)) {
@@ -178,11 +193,11 @@ TEST_F(CourierTest, RoomForResultsIsSufficient) {
                        .id = id},
             .topic = topic,
             .payload = {codec::PayloadKind::text, payload}};
-        if (courier_.has_room_for_results(courier_.record_bytes(publication))) {
+        if (courier_.has_room_for_results(courier_.publication_cost(publication))) {
             // CHECKs inside when it does not fit.
             courier_.write_message(1, publication);
             courier_.write_message(2, publication);
-            courier_.write_published(publication.origin);
+            courier_.write_published(publication.origin, {.position = {63, UINT64_MAX}});
         } else {
             courier_.flush();
             ASSERT_FALSE(mesh_.deliver(0, 1).front().empty() && mesh_.deliver(0, 2).front().empty())
@@ -202,6 +217,9 @@ TEST_F(CourierTest, RoomForResultsIsSufficient) {
 TEST_F(CourierTest, RoomForTheResultsOfARecordIsSufficient) {
     const CrossCore cross_core(lane_bytes);
     base::Prng prng(12);
+    const std::vector<codec::Position> heads(heads_max, codec::Position{1, 1});
+    // As many as travel inline.
+    const std::vector<uint32_t> filters_lost(cross_core.inline_bytes_max() / sizeof(uint32_t));
     for (int round = 0; round < 5'000; ++round) {
         const std::string topic(prng.between(1, 512), 't');
         const std::string payload(prng.between(0, 1'300), 'p');
@@ -210,18 +228,31 @@ TEST_F(CourierTest, RoomForTheResultsOfARecordIsSufficient) {
                                       .topic = topic,
                                       .payload = {codec::PayloadKind::text, payload}};
         io::Lane request(lane_bytes);
-        const bool is_interest = prng.below(3) == 0;
-        ASSERT_TRUE(is_interest
-                        ? CrossCore::write_filter(request, RecordType::interest_add, topic, 1)
-                        : cross_core.write_publication(request, RecordType::publish, publication));
+        const uint64_t kind = prng.below(4);
+        if (kind == 0) {
+            ASSERT_TRUE(CrossCore::write_filter(request, RecordType::interest_add, topic, 1));
+        } else if (kind == 1) {
+            ASSERT_TRUE(cross_core.write_history_read(request, 1, {.filters = {topic}}));
+        } else {
+            ASSERT_TRUE(cross_core.write_publication(request, RecordType::publish, publication));
+        }
         request.commit();
-        if (courier_.has_room_for_results(request.front().size())) {
-            if (is_interest) {
+        if (courier_.has_room_for_results(io::Lane::record_cost(request.front().size()))) {
+            if (kind == 0) {
+                courier_.write_heads(1, heads);
                 courier_.write_interest_ack(1, 1);
+            } else if (kind == 1) {
+                // At least one message of a page, as many as fit, and always the end.
+                const Publication found{.topic = topic, .payload = publication.payload};
+                ASSERT_TRUE(courier_.write_history_message(1, 1, found, true));
+                for (uint64_t count = prng.below(4); count > 0; --count) {
+                    if (!courier_.write_history_message(1, 1, found, false)) break;
+                }
+                courier_.write_history_end(1, 1, {.filters_lost = filters_lost});
             } else {
                 courier_.write_message(1, publication);
                 courier_.write_message(2, publication);
-                courier_.write_published(publication.origin);
+                courier_.write_published(publication.origin, {});
             }
         } else {
             courier_.flush();
@@ -230,6 +261,28 @@ TEST_F(CourierTest, RoomForTheResultsOfARecordIsSufficient) {
         }
         static_cast<void>(CrossCore::decode(request.front()));
     }
+}
+
+// Heads that nobody waits for never take what requests need, and come after what is owed.
+TEST_F(CourierTest, OfferedHeadsLeaveRoom) {
+    const std::vector<codec::Position> heads(heads_max, codec::Position{1, 1});
+    int offers_count = 0;
+    for (; courier_.has_room_for_heads(1); ++offers_count) courier_.write_heads(1, heads);
+    EXPECT_GT(offers_count, 0);
+    EXPECT_TRUE(courier_.has_room_for_results(0)) << "a request finds its room";
+    while (CrossCore::write_marker(mesh_.deliver(0, 1), RecordType::interest_ack, 1)) {
+    }
+    courier_.tell_drained(1);
+    EXPECT_TRUE(courier_.owes());
+    courier_.flush();
+    io::Lane& lane = mesh_.deliver(0, 1);
+    while (courier_.owes()) {
+        EXPECT_FALSE(courier_.has_room_for_heads(1));
+        take_one(lane);
+        courier_.flush();
+    }
+    take_all(lane);
+    EXPECT_TRUE(courier_.has_room_for_heads(1));
 }
 
 class CourierAloneTest : public CourierTest {

@@ -30,6 +30,8 @@ void expect_same(const Publication& got, const Publication& expected) {
     EXPECT_EQ(got.topic, expected.topic);
     EXPECT_EQ(got.payload.kind, expected.payload.kind);
     EXPECT_EQ(got.payload.bytes, expected.payload.bytes);
+    EXPECT_EQ(got.key, expected.key);
+    EXPECT_EQ(got.position, expected.position);
 }
 
 TEST(CrossCore, PublicationsTravelWhole) {
@@ -37,7 +39,9 @@ TEST(CrossCore, PublicationsTravelWhole) {
     io::Lane lane(lane_bytes);
     const std::string id_longest = "\"" + std::string(64, 'i') + "\"";
     const std::string topic_longest(512, 't');
-    for (const RecordType type : {RecordType::publish, RecordType::message}) {
+    const std::string key_longest(64, 'k');
+    for (const RecordType type :
+         {RecordType::publish, RecordType::message, RecordType::history_message}) {
         for (const std::string& id : {std::string(), std::string("7"), id_longest}) {
             for (const std::string& topic : {std::string("a"), topic_longest}) {
                 for (const size_t payload_bytes : {size_t{0}, size_t{1}, inline_bytes_max,
@@ -49,10 +53,13 @@ TEST(CrossCore, PublicationsTravelWhole) {
                                                              .wants_answer = true,
                                                              .id = id},
                                                   .topic = topic,
-                                                  .payload = {codec::PayloadKind::binary, payload}};
-                    ASSERT_TRUE(cross_core.write_publication(lane, type, publication));
+                                                  .payload = {codec::PayloadKind::binary, payload},
+                                                  .key = key_longest,
+                                                  .position = {4'095, UINT64_MAX}};
+                    ASSERT_TRUE(cross_core.write_publication(lane, type, publication, 9));
                     const Record record = take(lane);
                     EXPECT_EQ(record.type, type);
+                    EXPECT_EQ(record.token, 9u);
                     expect_same(record.publication, publication);
                     EXPECT_EQ(record.gift != nullptr, payload_bytes > inline_bytes_max);
                     lane.pop();
@@ -95,11 +102,16 @@ TEST(CrossCore, AnswersCarryTheirOrigin) {
     for (const std::string& id : {std::string(), "\"" + std::string(64, 'i') + "\""}) {
         const Origin origin{
             .shard = 1, .slot = {9, 11}, .echo = true, .wants_answer = true, .id = id};
-        ASSERT_TRUE(CrossCore::write_published(lane, origin));
-        const Record record = take(lane);
-        EXPECT_EQ(record.type, RecordType::published);
-        expect_same(record.publication, Publication{.origin = origin});
-        lane.pop();
+        for (const bool is_duplicate : {false, true}) {
+            const codec::Position position{4'095, is_duplicate ? UINT64_MAX : 0};
+            ASSERT_TRUE(CrossCore::write_published(
+                lane, origin, {.position = position, .is_duplicate = is_duplicate}));
+            const Record record = take(lane);
+            EXPECT_EQ(record.type, RecordType::published);
+            EXPECT_EQ(record.is_duplicate, is_duplicate);
+            expect_same(record.publication, Publication{.origin = origin, .position = position});
+            lane.pop();
+        }
     }
 }
 
@@ -126,6 +138,100 @@ TEST(CrossCore, FiltersAndMarkersCarryTheirToken) {
     }
 }
 
+TEST(CrossCore, HeadsTravelWhole) {
+    io::Lane lane(lane_bytes);
+    for (const size_t heads_count : {size_t{0}, size_t{1}, size_t{64}, size_t{1'024}}) {
+        std::vector<codec::Position> heads;
+        for (uint32_t index = 0; index < heads_count; ++index) {
+            heads.push_back({index, UINT64_MAX - index});
+        }
+        const uint64_t room = lane.room_bytes();
+        ASSERT_TRUE(CrossCore::write_heads(lane, heads));
+        EXPECT_EQ(room - lane.room_bytes(), CrossCore::heads_cost(heads_count));
+        const Record record = take(lane);
+        EXPECT_EQ(record.type, RecordType::heads);
+        EXPECT_EQ(std::vector<codec::Position>(record.heads.begin(), record.heads.end()), heads);
+        lane.pop();
+    }
+}
+
+TEST(CrossCore, RequestsForHistoryTravelWhole) {
+    const CrossCore cross_core(lane_bytes);
+    io::Lane lane(lane_bytes);
+    const std::string filter_longest(512, 'f');
+    for (const size_t filters_count : {size_t{1}, size_t{2}, size_t{17}, size_t{1'000}}) {
+        std::vector<std::string_view> filters(filters_count, filter_longest);
+        filters.front() = "#";
+        const HistoryRequest request{.partition = 4'095,
+                                     .last = 1'000'000,
+                                     .after = UINT64_MAX - 1,
+                                     .until = UINT64_MAX - 2,
+                                     .lost_above = UINT64_MAX - 3,
+                                     .lost_since = UINT64_MAX - 4,
+                                     .payload_bytes_max = UINT32_MAX,
+                                     .filters = filters};
+        ASSERT_TRUE(cross_core.write_history_read(lane, UINT32_MAX, request));
+        const Record record = take(lane);
+        lane.pop();
+        EXPECT_EQ(record.type, RecordType::history_read);
+        EXPECT_EQ(record.token, UINT32_MAX);
+        EXPECT_EQ(record.request.partition, request.partition);
+        EXPECT_EQ(record.request.last, request.last);
+        EXPECT_EQ(record.request.after, request.after);
+        EXPECT_EQ(record.request.until, request.until);
+        EXPECT_EQ(record.request.lost_above, request.lost_above);
+        EXPECT_EQ(record.request.lost_since, request.lost_since);
+        EXPECT_EQ(record.request.payload_bytes_max, request.payload_bytes_max);
+        EXPECT_EQ(record.gift != nullptr, filters_count > 15) << "8 KiB of filters stay inline";
+        // What is not a gift dies with the record.
+        if (record.gift != nullptr) {
+            EXPECT_EQ(record.request.filters, filters);
+        }
+    }
+    ASSERT_TRUE(cross_core.write_history_read(lane, 1, {.filters = {"a/+", "", "#"}}));
+    EXPECT_EQ(take(lane).request.filters, (std::vector<std::string_view>{"a/+", "", "#"}));
+}
+
+TEST(CrossCore, EndsOfPagesTravelWhole) {
+    const CrossCore cross_core(lane_bytes);
+    io::Lane lane(lane_bytes);
+    for (const size_t lost_count :
+         {size_t{0}, size_t{1}, inline_bytes_max / 4, inline_bytes_max / 4 + 1, size_t{10'000}}) {
+        HistoryExtent extent{.partition = 4'095,
+                             .upto = UINT64_MAX,
+                             .head = UINT64_MAX - 1,
+                             .floor = UINT64_MAX - 2,
+                             .evictions = UINT64_MAX - 3,
+                             .filters_lost = {}};
+        for (uint32_t index = 0; index < lost_count; ++index) {
+            extent.filters_lost.push_back(3 * index);
+        }
+        const uint64_t room = lane.room_bytes();
+        ASSERT_TRUE(cross_core.write_history_end(lane, 5, extent));
+        EXPECT_LE(room - lane.room_bytes(), cross_core.history_end_cost_max());
+        const Record record = take(lane);
+        EXPECT_EQ(record.type, RecordType::history_end);
+        EXPECT_EQ(record.token, 5u);
+        EXPECT_EQ(record.extent.partition, extent.partition);
+        EXPECT_EQ(record.extent.upto, extent.upto);
+        EXPECT_EQ(record.extent.head, extent.head);
+        EXPECT_EQ(record.extent.floor, extent.floor);
+        EXPECT_EQ(record.extent.evictions, extent.evictions);
+        EXPECT_EQ(record.extent.filters_lost, extent.filters_lost);
+        EXPECT_EQ(record.gift != nullptr, lost_count > inline_bytes_max / 4);
+        lane.pop();
+    }
+}
+
+TEST(CrossCore, TokensOfPagesAndRepliesAreTold) {
+    for (const uint32_t number : {0u, 1u, 255u}) {
+        EXPECT_FALSE(HistoryTokens::is_reply(HistoryTokens::of_page(number)));
+        EXPECT_TRUE(HistoryTokens::is_reply(HistoryTokens::of_reply(number)));
+        EXPECT_EQ(HistoryTokens::number_of(HistoryTokens::of_page(number)), number);
+        EXPECT_EQ(HistoryTokens::number_of(HistoryTokens::of_reply(number)), number);
+    }
+}
+
 TEST(CrossCore, CostsAreWhatRecordsTake) {
     const CrossCore cross_core(lane_bytes);
     base::Prng prng(3);
@@ -134,17 +240,14 @@ TEST(CrossCore, CostsAreWhatRecordsTake) {
         const std::string id(prng.between(0, 66), '1');
         const std::string topic(prng.between(1, 512), 't');
         const std::string payload(prng.between(0, 2 * inline_bytes_max), 'p');
-        const Publication publication{
-            .origin = {.id = id}, .topic = topic, .payload = {codec::PayloadKind::text, payload}};
+        const std::string key(prng.between(0, 64), 'k');
+        const Publication publication{.origin = {.id = id},
+                                      .topic = topic,
+                                      .payload = {codec::PayloadKind::text, payload},
+                                      .key = key};
         uint64_t room = lane.room_bytes();
         ASSERT_TRUE(cross_core.write_publication(lane, RecordType::publish, publication));
         EXPECT_EQ(room - lane.room_bytes(), cross_core.publication_cost(publication));
-        room = lane.room_bytes();
-        ASSERT_TRUE(CrossCore::write_published(lane, publication.origin));
-        EXPECT_EQ(room - lane.room_bytes(), CrossCore::published_cost(publication.origin));
-        room = lane.room_bytes();
-        ASSERT_TRUE(CrossCore::write_filter(lane, RecordType::interest_add, topic, 1));
-        EXPECT_EQ(room - lane.room_bytes(), CrossCore::filter_cost(topic));
         room = lane.room_bytes();
         ASSERT_TRUE(CrossCore::write_marker(lane, RecordType::drained, 0));
         EXPECT_EQ(room - lane.room_bytes(), CrossCore::marker_cost());
@@ -153,6 +256,17 @@ TEST(CrossCore, CostsAreWhatRecordsTake) {
             static_cast<void>(CrossCore::decode(lane.front()));
             lane.pop();
         }
+    }
+}
+
+TEST(CrossCore, NoMessageOfAPageCostsMoreThanWhatIsReserved) {
+    const CrossCore cross_core(lane_bytes);
+    const std::string topic(512, 't');
+    for (const size_t bytes : {inline_bytes_max, inline_bytes_max + 1}) {
+        const std::string payload(bytes, 'p');
+        const uint64_t cost = cross_core.publication_cost(
+            {.topic = topic, .payload = {codec::PayloadKind::text, payload}});
+        EXPECT_LE(cost, cross_core.publication_cost_max());
     }
 }
 

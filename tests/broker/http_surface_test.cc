@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "broker/browser_client.h"
 #include "tests/broker/shard_world.h"
 
 namespace broker {
@@ -53,6 +54,8 @@ std::vector<Refusal> refusals_of_requests() {
         {"nothing there", get("/nothing"), 404, false},
         {"not the path of topics", get("/topics"), 404, false},
         {"writing metrics", post("/metrics", "text/plain", "x"), 405, false},
+        {"writing the client", post("/fanfare.js", "text/plain", "x"), 405, false},
+        {"a foreign page", get("/fanfare.js", "Origin: https://evil.example\r\n"), 403, true},
         {"a foreign host", "GET /metrics HTTP/1.1\r\nHost: evil.example\r\n\r\n", 403, true},
         {"no host", "GET /ws HTTP/1.1\r\n\r\n", 400, true},
         {"no HTTP", "hello\r\n\r\n", 400, true},
@@ -310,7 +313,7 @@ TEST(HttpSurface, TooLargeABodyIsRefusedBeforeItComes) {
 TEST(HttpSurface, TheAnswerToHeadHasNoBody) {
     World world;
     const Peer peer = world.connect();
-    for (const char* path : {"/healthz", "/metrics", "/nothing", "/topics/a"}) {
+    for (const char* path : {"/healthz", "/metrics", "/nothing", "/topics/a", "/fanfare.js"}) {
         peer.send("HEAD " + std::string(path) + " HTTP/1.1\r\nHost: localhost\r\n\r\n");
         const std::string response = peer.take_bytes();
         EXPECT_TRUE(response.ends_with("\r\n\r\n")) << path << ": " << response;
@@ -437,6 +440,8 @@ TEST(HttpSurface, TheSurfaceDependsOnTheListener) {
     EXPECT_EQ(status_of(outside.take_response()), 404);
     outside.send("POST /topics/a HTTP/1.1\r\nHost: fanfare.example\r\nContent-Length: 1\r\n\r\n1");
     EXPECT_EQ(status_of(outside.take_response()), 200);
+    outside.send("GET /fanfare.js HTTP/1.1\r\nHost: fanfare.example\r\n\r\n");
+    EXPECT_EQ(status_of(outside.take_response()), 200);
     const Peer admin = world.connect(0, 1);
     admin.send(get("/healthz"));
     EXPECT_EQ(status_of(admin.take_response()), 200);
@@ -444,6 +449,26 @@ TEST(HttpSurface, TheSurfaceDependsOnTheListener) {
     EXPECT_EQ(status_of(admin.take_response()), 404);
     admin.send(post("/topics/a", "text/plain", "x"));
     EXPECT_EQ(status_of(admin.take_response()), 404);
+    admin.send(get("/fanfare.js"));
+    EXPECT_EQ(status_of(admin.take_response()), 404);
+}
+
+TEST(HttpSurface, TheClientForBrowsersIsServed) {
+    World world;
+    const Peer peer = world.connect();
+    for (const char* path : {"/fanfare.js", "/fanfare.js?version=1"}) {
+        peer.send(get(path));
+        const std::string response = peer.take_response();
+        EXPECT_EQ(status_of(response), 200);
+        EXPECT_NE(response.find("Content-Type: text/javascript; charset=utf-8\r\n"),
+                  std::string::npos);
+        EXPECT_NE(response.find("Cache-Control: max-age=3600\r\n"), std::string::npos);
+        EXPECT_NE(response.find("Access-Control-Allow-Origin: *\r\n"), std::string::npos);
+        EXPECT_EQ(body_of(response), browser_client());
+    }
+    EXPECT_NE(browser_client().find("export class Fanfare {"), std::string_view::npos);
+    peer.send(get("/fanfare.js/"));
+    EXPECT_EQ(status_of(peer.take_response()), 404);
 }
 
 TEST(HttpSurface, HealthAndReadinessAreTold) {

@@ -22,10 +22,10 @@ class JoinsTest : public ::testing::Test {
     JoinsTest()
         : mesh_({.shards_count = shards_count}),
           reactor_(testing::make_fake_reactor()),
-          courier_(0, mesh_, *reactor_, base::mib),
+          courier_(0, mesh_, *reactor_, base::mib, 64),
           partitions_(64, shards_count, hash_seed),
-          router_(hash_seed),
-          joins_(courier_, partitions_, router_) {}
+          subscriptions_(hash_seed),
+          joins_(courier_, partitions_, subscriptions_) {}
 
     static base::Slot slot(uint32_t index) { return {index, 1}; }
 
@@ -37,8 +37,14 @@ class JoinsTest : public ::testing::Test {
     }
 
     bool subscribe(uint32_t index, std::string_view id, const std::vector<std::string>& filters) {
-        const std::vector<std::string_view> views(filters.begin(), filters.end());
-        return joins_.subscribe(slot(index), id, views);
+        SubscribeRequest request;
+        request.id = id;
+        request.filters = filters;
+        // Complete at once: the session subscribes.
+        const bool is_complete = joins_.subscribe(slot(index), request);
+        if (!is_complete) return false;
+        for (const std::string& filter : filters) subscriptions_.go_live(index, filter);
+        return true;
     }
 
     struct Told {
@@ -78,19 +84,18 @@ class JoinsTest : public ::testing::Test {
         joins_.acknowledged(token, completed);
         std::vector<std::string> ids;
         for (const Joined& joined : completed) {
-            ids.push_back(joined.id);
+            ids.push_back(joined.request.id);
             if (connection_lives) {
-                for (const std::string& filter : joined.filters)
-                    router_.subscribe(joined.slot.index, filter);
+                for (const std::string& filter : joined.request.filters)
+                    subscriptions_.go_live(joined.slot.index, filter);
             }
             joins_.finish(joined);
         }
         return ids;
     }
     void unsubscribe(uint32_t index, std::string_view filter) {
-        if (router_.unsubscribe(index, filter) == topics::Router::Unsubscribed::removed_last) {
-            joins_.filter_gone(filter);
-        }
+        if (!subscriptions_.is_subscribed(index, filter)) return;
+        if (subscriptions_.unsubscribe(index, filter)) joins_.filter_gone(filter);
     }
 
     using Ids = std::vector<std::string>;
@@ -99,14 +104,14 @@ class JoinsTest : public ::testing::Test {
     std::unique_ptr<io::Reactor> reactor_;
     Courier courier_;
     const Partitions partitions_;
-    topics::Router router_;
+    Subscriptions subscriptions_;
     Joins joins_;
 };
 
 TEST_F(JoinsTest, OwnTopicsNeedNobody) {
     const std::string own = topic_of(0);
     EXPECT_TRUE(subscribe(1, "1", {own}));
-    EXPECT_TRUE(router_.is_subscribed(1, own));
+    EXPECT_TRUE(subscriptions_.is_subscribed(1, own));
     expect_told_nothing();
     unsubscribe(1, own);
     expect_told_nothing();
@@ -115,12 +120,13 @@ TEST_F(JoinsTest, OwnTopicsNeedNobody) {
 TEST_F(JoinsTest, ATopicWaitsForItsOwnerAlone) {
     const std::string topic = topic_of(2);
     EXPECT_FALSE(subscribe(1, "1", {topic}));
-    EXPECT_FALSE(router_.is_subscribed(1, topic)) << "the filter enters with the acknowledgement";
+    EXPECT_FALSE(subscriptions_.is_subscribed(1, topic))
+        << "the filter enters with the acknowledgement";
     EXPECT_EQ(joins_.waiting_count(), 1u);
     EXPECT_TRUE(told(1).empty());
     const uint32_t token = told_one(2, RecordType::interest_add, topic);
     EXPECT_EQ(acknowledge(token), Ids{"1"});
-    EXPECT_TRUE(router_.is_subscribed(1, topic));
+    EXPECT_TRUE(subscriptions_.is_subscribed(1, topic));
     EXPECT_EQ(joins_.waiting_count(), 0u);
     unsubscribe(1, topic);
     told_one(2, RecordType::interest_remove, topic);
@@ -131,9 +137,9 @@ TEST_F(JoinsTest, AWildcardWaitsForEveryOwner) {
     const uint32_t first = told_one(1, RecordType::interest_add, "news/#");
     const uint32_t second = told_one(2, RecordType::interest_add, "news/#");
     EXPECT_EQ(acknowledge(first), Ids{});
-    EXPECT_FALSE(router_.is_subscribed(1, "news/#"));
+    EXPECT_FALSE(subscriptions_.is_subscribed(1, "news/#"));
     EXPECT_EQ(acknowledge(second), Ids{"1"});
-    EXPECT_TRUE(router_.is_subscribed(1, "news/#"));
+    EXPECT_TRUE(subscriptions_.is_subscribed(1, "news/#"));
 }
 
 TEST_F(JoinsTest, AnEstablishedFilterIsJoinedAtOnce) {
@@ -141,7 +147,7 @@ TEST_F(JoinsTest, AnEstablishedFilterIsJoinedAtOnce) {
     EXPECT_FALSE(subscribe(1, "1", {topic}));
     acknowledge(told_one(1, RecordType::interest_add, topic));
     EXPECT_TRUE(subscribe(2, "2", {topic}));
-    EXPECT_TRUE(router_.is_subscribed(2, topic));
+    EXPECT_TRUE(subscriptions_.is_subscribed(2, topic));
     expect_told_nothing();
     unsubscribe(1, topic);
     expect_told_nothing();
@@ -156,13 +162,13 @@ TEST_F(JoinsTest, ACommandIsCompleteWithItsLastFilter) {
     const std::string first = topic_of(1);
     const std::string second = topic_of(2);
     EXPECT_FALSE(subscribe(1, "1", {own, first, second}));
-    EXPECT_FALSE(router_.is_subscribed(1, own)) << "all filters of a command enter together";
+    EXPECT_FALSE(subscriptions_.is_subscribed(1, own)) << "all filters of a command enter together";
     const uint32_t first_token = told_one(1, RecordType::interest_add, first);
     const uint32_t second_token = told_one(2, RecordType::interest_add, second);
     EXPECT_EQ(acknowledge(second_token), Ids{});
     EXPECT_EQ(acknowledge(first_token), Ids{"1"});
     for (const std::string& filter : {own, first, second})
-        EXPECT_TRUE(router_.is_subscribed(1, filter));
+        EXPECT_TRUE(subscriptions_.is_subscribed(1, filter));
 }
 
 TEST_F(JoinsTest, OneFilterTwiceInACommand) {
@@ -170,7 +176,7 @@ TEST_F(JoinsTest, OneFilterTwiceInACommand) {
     EXPECT_FALSE(subscribe(1, "1", {topic, topic}));
     const uint32_t token = told_one(1, RecordType::interest_add, topic);
     EXPECT_EQ(acknowledge(token), Ids{"1"});
-    EXPECT_EQ(router_.subscriptions_count(1), 1u);
+    EXPECT_EQ(subscriptions_.count(1), 1u);
     unsubscribe(1, topic);
     told_one(1, RecordType::interest_remove, topic);
 }
@@ -200,7 +206,7 @@ TEST_F(JoinsTest, AFilterThatGoesAwayWhileAJoinWaitsWithItStaysKnown) {
     EXPECT_TRUE(subscribe(3, "3", {established})) << "so it is established for others too";
     unsubscribe(3, established);
     EXPECT_EQ(acknowledge(token), Ids{"2"});
-    EXPECT_TRUE(router_.is_subscribed(2, established));
+    EXPECT_TRUE(subscriptions_.is_subscribed(2, established));
     EXPECT_TRUE(told(1).empty());
     unsubscribe(2, established);
     told_one(1, RecordType::interest_remove, established);
@@ -228,7 +234,7 @@ TEST_F(JoinsTest, ADeadJoinDoesNotTakeTheFilterFromALivingOne) {
     std::vector<Joined> completed;
     joins_.acknowledged(token, completed);
     ASSERT_EQ(completed.size(), 2u);
-    router_.subscribe(completed[0].slot.index, topic);
+    subscriptions_.go_live(completed[0].slot.index, topic);
     joins_.finish(completed[0]);
     unsubscribe(1, topic);  // before the second was handled
     expect_told_nothing();
@@ -319,7 +325,7 @@ TEST_F(JoinsTest, OwnersKnowWhatIsWanted) {
         owners_work(owner);
         for (const std::string& filter : filters) {
             const bool owns = topics::has_wildcard(filter) || partitions_.owner_of(filter) == owner;
-            EXPECT_EQ(owners[owner].has_filter(filter), owns && router_.has_filter(filter))
+            EXPECT_EQ(owners[owner].has_filter(filter), owns && subscriptions_.has_filter(filter))
                 << filter;
         }
         std::vector<std::string> gone;

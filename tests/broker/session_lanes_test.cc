@@ -18,6 +18,7 @@ using testing::client_frame;
 using testing::error_code;
 using testing::message_text;
 using testing::Peer;
+using testing::subscribed_text;
 using testing::World;
 using testing::WorldOptions;
 using Texts = std::vector<std::string>;
@@ -85,7 +86,7 @@ TEST_F(TwoShards, SubscribedComesWithTheLastAcknowledgement) {
     turn_alone(0);
     EXPECT_EQ(peer.take_texts(), Texts{});
     world_.settle();
-    EXPECT_EQ(peer.take_texts(), Texts{R"({"op":"subscribed","id":1})"});
+    EXPECT_EQ(peer.take_texts(), Texts{subscribed_text("1")});
 }
 
 TEST_F(TwoShards, UnsubscribeWaitsForTheJoin) {
@@ -98,7 +99,7 @@ TEST_F(TwoShards, UnsubscribeWaitsForTheJoin) {
     turn_alone(0);
     EXPECT_EQ(peer.take_texts(), Texts{R"({"op":"pong","id":2})"});
     world_.settle();
-    EXPECT_EQ(peer.take_texts(), (Texts{R"({"op":"pong","id":4})", R"({"op":"subscribed","id":1})",
+    EXPECT_EQ(peer.take_texts(), (Texts{R"({"op":"pong","id":4})", subscribed_text("1"),
                                         R"({"op":"unsubscribed","id":3})"}));
     EXPECT_EQ(world_.metric(Metric::subscriptions), 0u);
 }
@@ -236,7 +237,7 @@ TEST_F(TinyLanes, ManySubscriptionsAtOnceAreOwedAndJoined) {
         filters.push_back("\"" + std::to_string(index) + "/+\"");
     }
     peer.say(R"({"op":"subscribe","id":1,"filters":)" + array_of(filters) + "}");
-    EXPECT_EQ(peer.take_texts(), Texts{R"({"op":"subscribed","id":1})"});
+    EXPECT_EQ(peer.take_texts(), Texts{subscribed_text("1")});
     const Peer writer = world_.client(1);
     writer.say(publish("999/x", 1));
     EXPECT_EQ(peer.take_texts().size(), 1u);

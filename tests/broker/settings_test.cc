@@ -28,6 +28,7 @@ bool has_range(const Setting& setting) {
         case Kind::on_off:
         case Kind::text:
         case Kind::list:
+        case Kind::rules:
         case Kind::log_level: return false;
     }
     return false;
@@ -64,8 +65,8 @@ TEST(Settings, DefaultsAreValidAndTheirTextParsesBack) {
     const Settings defaults;
     EXPECT_EQ(validate_settings(defaults), "");
     for (const Setting& setting : settings_table()) {
-        if (setting.kind == Kind::list)
-            continue;  // its text is for people: values joined by commas
+        // The text of a list is for people: values joined by commas. That of no rules is empty.
+        if (setting.kind == Kind::list || setting.kind == Kind::rules) continue;
         const std::string text = setting_text(setting, defaults);
         Settings changed;
         EXPECT_EQ(apply_setting(setting, std::vector<std::string>{text}, changed), "")
@@ -166,6 +167,53 @@ TEST(Settings, ListsTakeAllValuesAndOthersExactlyOne) {
     EXPECT_TRUE(settings.allowed_origins.empty());
     EXPECT_NE(apply("partitions", {"1", "2"}, settings), "");
     EXPECT_NE(apply("partitions", {}, settings), "");
+}
+
+TEST(Settings, RulesAreTakenAllAtOnce) {
+    Settings settings;
+    EXPECT_EQ(apply("topic-rule", {"match=a", "match=b,history_bytes=1KiB;match=#"}, settings), "");
+    ASSERT_EQ(settings.topic_rules.size(), 3u);
+    EXPECT_EQ(settings.topic_rules[0].match, "a");
+    EXPECT_EQ(settings.topic_rules[1].match, "b");
+    EXPECT_EQ(settings.topic_rules[2].match, "#");
+    const std::vector<topics::TopicRule> before = settings.topic_rules;
+    const std::string text = setting_text(*find_setting("topic-rule"), settings);
+    EXPECT_EQ(apply("topic-rule", {text}, settings), "");
+    EXPECT_EQ(settings.topic_rules, before);
+
+    const std::string error = apply("topic-rule", {"match=a", "match=+a"}, settings);
+    EXPECT_NE(error.find("topic-rule: 'match=+a'"), std::string::npos) << error;
+    EXPECT_EQ(settings.topic_rules, before) << "a refused value changes nothing";
+    EXPECT_EQ(apply("topic-rule", {}, settings), "");
+    EXPECT_TRUE(settings.topic_rules.empty());
+}
+
+TEST(Settings, RulesAreLimited) {
+    Settings settings;
+    EXPECT_EQ(apply("topic-rule", std::vector<std::string>(1'000, "match=a"), settings), "");
+    EXPECT_EQ(settings.topic_rules.size(), 1'000u);
+    const std::string error =
+        apply("topic-rule", std::vector<std::string>(1'001, "match=a"), settings);
+    EXPECT_NE(error.find("1001"), std::string::npos) << error;
+    EXPECT_NE(error.find("1000"), std::string::npos) << error;
+    EXPECT_EQ(settings.topic_rules.size(), 1'000u);
+}
+
+TEST(Settings, LanesHoldTheHeadsOfAllPartitions) {
+    Settings settings;
+    settings.lane_bytes = 8 * base::kib;
+    settings.partitions = 128;
+    EXPECT_EQ(validate_settings(settings), "");
+    settings.partitions = 129;
+    const std::string error = validate_settings(settings);
+    EXPECT_NE(error.find("lane-size"), std::string::npos) << error;
+    EXPECT_NE(error.find("129 partitions"), std::string::npos) << error;
+    EXPECT_NE(error.find("16KiB"), std::string::npos) << error;
+    settings.lane_bytes = 16 * base::kib;
+    EXPECT_EQ(validate_settings(settings), "") << "what the message said";
+    settings.partitions = find_setting("partitions")->most;
+    settings.lane_bytes = Settings{}.lane_bytes;
+    EXPECT_EQ(validate_settings(settings), "") << "the default is enough for all";
 }
 
 TEST(Settings, RelationsAreValidated) {

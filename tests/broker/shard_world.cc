@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <charconv>
 
-#include "broker/partitions.h"
 #include "io/base/check.h"
 
 namespace broker::testing {
@@ -28,6 +27,26 @@ std::string close_payload(uint16_t code, std::string_view reason) {
 std::string message_text(std::string_view topic, std::string_view payload) {
     return "{\"op\":\"message\",\"topic\":\"" + std::string(topic) + "\"," + std::string(payload) +
            "}";
+}
+
+std::string message_text(std::string_view topic, std::string_view position,
+                         std::string_view payload) {
+    return message_text(topic, "\"pos\":\"" + std::string(position) + "\"," + std::string(payload));
+}
+
+std::string cursor_text(const std::vector<std::string>& positions) {
+    std::vector<std::string> quoted;
+    for (const std::string& position : positions) quoted.push_back("\"" + position + "\"");
+    return R"({"epoch":"epoch","pos":)" + array_of(quoted) + "}";
+}
+
+std::string subscribed_text(std::string_view id, const std::vector<std::string>& positions,
+                            bool is_recoverable, std::string_view rest) {
+    std::string text = R"({"op":"subscribed")";
+    if (!id.empty()) text.append(R"(,"id":)").append(id);
+    text.append(R"(,"cursor":)").append(cursor_text(positions));
+    text.append(is_recoverable ? R"(,"recoverable":true)" : R"(,"recoverable":false)");
+    return text.append(rest) + "}";
 }
 
 std::string array_of(const std::vector<std::string>& values) {
@@ -59,7 +78,7 @@ void Peer::send(std::string_view bytes) const {
 void Peer::subscribe(std::string_view filter) const {
     say("{\"op\":\"subscribe\",\"filter\":\"" + std::string(filter) + "\"}");
     const std::vector<std::string> texts = take_texts();
-    CHECK(texts.size() == 1 && texts[0] == "{\"op\":\"subscribed\"}");
+    CHECK(texts.size() == 1 && texts[0].starts_with("{\"op\":\"subscribed\","));
 }
 
 void Peer::finish() const {
@@ -150,7 +169,8 @@ World::World(const WorldOptions& options)
              .deliver_bytes = options.settings.lane_bytes,
              .forward_bytes = options.settings.lane_bytes}),
       metrics_(options.shards_count, "test"),
-      log_(options.shards_count, LogLevel::debug) {
+      log_(options.shards_count, LogLevel::debug),
+      rules_(settings.topic_rules) {
     for (io::ShardId id = 0; id < options.shards_count; ++id) {
         auto impl = std::make_unique<io::Reactor::Impl>();
         impl->now_ns = now_ns_;
@@ -165,6 +185,7 @@ World::World(const WorldOptions& options)
                                                                .listeners = listeners_,
                                                                .epoch = "epoch",
                                                                .hash_seed = hash_seed,
+                                                               .rules = rules_,
                                                                .random_seed = options.seed + id}));
     }
     settle();
@@ -187,6 +208,7 @@ World::~World() {
     }
     // What was subscribed, queued or half received is given up.
     CHECK(metric(Metric::subscriptions) == 0);
+    CHECK(metric(Metric::subscriptions_catching_up) == 0);
     CHECK(metric(Metric::outbound_bytes) == 0);
     CHECK(metric(Metric::reassembly_bytes) == 0);
     CHECK(metric(Metric::websockets) == 0);
@@ -278,12 +300,14 @@ std::vector<std::string> World::take_log() {
     return lines;
 }
 
+std::string World::position_text(std::string_view topic, uint64_t offset) const {
+    return std::to_string(partition_of(topic)) + ":" + std::to_string(offset);
+}
+
 std::string World::topic_owned_by(io::ShardId shard, uint32_t number) const {
-    const Partitions partitions(settings.partitions, static_cast<uint32_t>(shards_.size()),
-                                hash_seed);
     for (uint32_t index = 0;; ++index) {
         const std::string topic = "topic/" + std::to_string(index);
-        if (partitions.owner_of(topic) == shard && number-- == 0) return topic;
+        if (partitions().owner_of(topic) == shard && number-- == 0) return topic;
     }
 }
 

@@ -15,6 +15,7 @@
 #include "broker/listeners.h"
 #include "broker/log.h"
 #include "broker/metrics.h"
+#include "broker/partitions.h"
 #include "broker/settings.h"
 #include "broker/shard.h"
 #include "codec/frame.h"
@@ -37,8 +38,16 @@ std::string client_frame(codec::Opcode opcode, std::string_view payload, bool fi
 // The payload of a Close frame.
 std::string close_payload(uint16_t code, std::string_view reason);
 
-// What a subscriber gets: `payload` is the whole member, e.g. "data":1.
+// What a subscriber gets: `payload` is the whole member, e.g. "data":1. A message with a position
+// has it as text.
 std::string message_text(std::string_view topic, std::string_view payload);
+std::string message_text(std::string_view topic, std::string_view position,
+                         std::string_view payload);
+// A cursor of the world's epoch, e.g. of {"5:1"}, by rising partition.
+std::string cursor_text(const std::vector<std::string>& positions);
+// The answer to a subscribe command; `rest` are members behind `recoverable`, with their comma.
+std::string subscribed_text(std::string_view id, const std::vector<std::string>& positions = {},
+                            bool is_recoverable = false, std::string_view rest = {});
 // Commands (or other JSON values) as one array.
 std::string array_of(const std::vector<std::string>& values);
 // The code of an error's text; what came instead when it is none.
@@ -125,6 +134,9 @@ class World {
     uint64_t closed_count(uint16_t code) const;
     std::vector<std::string> take_log();
     uint64_t now_ns() const { return now_ns_; }
+    // "partition:offset" of a message of this topic.
+    std::string position_text(std::string_view topic, uint64_t offset) const;
+    uint32_t partition_of(std::string_view topic) const { return partitions().partition_of(topic); }
 
     // A topic that the shard owns; `number` chooses among many.
     std::string topic_owned_by(io::ShardId shard, uint32_t number = 0) const;
@@ -135,11 +147,15 @@ class World {
     static constexpr uint64_t hash_seed = 42;
 
     bool is_busy(io::ShardId shard);
+    Partitions partitions() const {
+        return {settings.partitions, static_cast<uint32_t>(shards_.size()), hash_seed};
+    }
 
     const std::vector<ListenerRole> listeners_;
     io::Mesh mesh_;
     MetricsRegistry metrics_;
     Log log_;
+    const topics::TopicRules rules_;
     uint64_t now_ns_ = 1'000 * base::ns_per_s;
     std::vector<std::unique_ptr<io::Reactor>> reactors_;
     std::vector<std::unique_ptr<Shard>> shards_;

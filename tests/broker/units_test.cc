@@ -8,6 +8,15 @@
 namespace broker {
 namespace {
 
+TEST(Units, NumbersAreDigitsOnly) {
+    EXPECT_EQ(parse_number("0"), 0u);
+    EXPECT_EQ(parse_number("007"), 7u);
+    EXPECT_EQ(parse_number("18446744073709551615"), UINT64_MAX);
+    for (const char* text : {"", "18446744073709551616", "-1", "+1", " 1", "1 ", "1.0", "0x1"}) {
+        EXPECT_FALSE(parse_number(text).has_value()) << text;
+    }
+}
+
 TEST(Units, DurationsAreParsed) {
     EXPECT_EQ(parse_duration_ns("1ns"), 1u);
     EXPECT_EQ(parse_duration_ns("7us"), 7 * base::ns_per_us);

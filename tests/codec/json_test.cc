@@ -324,6 +324,42 @@ TEST(Json, ValuesAreHandedOutVerbatim) {
     EXPECT_TRUE(reader.is_at_end());
 }
 
+// Walks over the next key of an object that was entered.
+std::string_view next_key(JsonReader& reader) {
+    bool has_member = false;
+    std::string_view key;
+    EXPECT_TRUE(reader.next_member(has_member) && has_member && reader.read_key(key));
+    return key;
+}
+
+// A second walk may end anywhere: neither its depth nor its keys are left behind.
+TEST(Json, AValueIsWalkedAgainAndLeftInTheMiddle) {
+    JsonReader reader(seed);
+    const Padded padded(R"({"a":{"b":1,"c":{"d":2}},"b":3,"c":4})");
+    ASSERT_TRUE(reader.begin(padded.view()) && reader.enter());
+    EXPECT_EQ(next_key(reader), "a");
+    JsonValue value;
+    ASSERT_TRUE(reader.read_value(value));
+    const JsonReader::Place place = reader.place();
+    reader.go_to(value.first_token);
+    ASSERT_TRUE(reader.enter());
+    EXPECT_EQ(next_key(reader), "b");
+    ASSERT_TRUE(reader.read_value(value));
+    EXPECT_EQ(next_key(reader), "c");
+    ASSERT_TRUE(reader.enter());
+    EXPECT_EQ(next_key(reader), "d");
+    reader.go_back(place);
+    EXPECT_EQ(next_key(reader), "b");
+    ASSERT_TRUE(reader.read_value(value));
+    EXPECT_EQ(value.raw, "3");
+    EXPECT_EQ(next_key(reader), "c");
+    ASSERT_TRUE(reader.read_value(value));
+    bool has_member = true;
+    ASSERT_TRUE(reader.next_member(has_member));
+    EXPECT_FALSE(has_member);
+    EXPECT_TRUE(reader.is_at_end());
+}
+
 TEST(Json, UnescapesEveryEscape) {
     JsonReader reader(seed);
     const Padded padded(

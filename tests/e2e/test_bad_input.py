@@ -146,7 +146,7 @@ COMMANDS = (
     ('{"op":"subscribe","filter":"a+"}', "invalid_filter"),
     ('{"op":"publish","topic":"t","base64":"AA=A"}', "invalid_payload"),
     ('{"op":"unsubscribe","filter":"never"}', "not_subscribed"),
-    ('{"op":"history","topic":"t","last":1}', "not_supported"),
+    ('{"op":"history","topic":"t","last":1}', "no_history"),
     ('{"op":"auth","token":"x"}', "not_supported"),
 )
 

@@ -25,7 +25,7 @@ from broker_process import (LIBC, Broker, clean_environment, run_fanfare, start_
                             unused_port, wait_until)
 from raw_client import RawClient
 
-SUBCOMMANDS = ("serve", "config", "config check", "config print", "sub", "pub", "version")
+SUBCOMMANDS = ("serve", "config", "config check", "config print", "sub", "pub", "history", "version")
 ESCAPE = "\x1b"
 
 

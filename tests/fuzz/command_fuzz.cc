@@ -1,14 +1,17 @@
-// Whatever text comes: no view of a command leads astray, what is handed out as data is JSON by
-// itself, and what is answered from a command's id and reason is JSON too.
+// Whatever text comes: it is JSON for us exactly if it is for a parser that somebody else wrote; no
+// view of a command leads astray, what is handed out as data is JSON by itself, and what is
+// answered from a command's id and reason is JSON too.
 
 #include <cstdint>
 #include <string>
 #include <string_view>
 
 #include "codec/command.h"
+#include "codec/position.h"
 #include "codec/reply.h"
 #include "codec/utf8.h"
 #include "io/base/check.h"
+#include "tests/codec/reference_json.h"
 #include "tests/codec/wire.h"
 
 namespace {
@@ -22,6 +25,18 @@ void check_json(codec::CommandParser& parser, std::string_view text) {
     CHECK(parser.validate_json(padded.view()));
 }
 
+void check_start(const codec::Start& start) {
+    CHECK(start.last <= codec::last_max);
+    CHECK((start.kind == codec::Start::Kind::last) == (start.last > 0));
+    const codec::Cursor& cursor = start.after;
+    CHECK(is_text(cursor.epoch) && cursor.epoch.size() <= codec::cursor_epoch_bytes_max);
+    CHECK((start.kind == codec::Start::Kind::after) == !cursor.epoch.empty());
+    CHECK(cursor.positions.size() <= codec::cursor_positions_max);
+    for (size_t index = 1; index < cursor.positions.size(); ++index) {
+        CHECK(cursor.positions[index - 1].partition < cursor.positions[index].partition);
+    }
+}
+
 void check_command(const codec::Command& command, codec::CommandParser& second_parser) {
     CHECK(command.id.size() <= codec::command_id_bytes_max + 2);
     CHECK(is_text(command.reason) && is_text(command.topic) && is_text(command.key));
@@ -33,8 +48,9 @@ void check_command(const codec::Command& command, codec::CommandParser& second_p
         return;
     }
     CHECK(command.op != codec::CommandOp::none);
+    check_start(command.start);
     if (command.op != codec::CommandOp::publish) return;
-    codec::append_message(answer, command.topic, command.payload);
+    codec::append_message(answer, command.topic, codec::Position(), command.payload);
     // One level more than the frame may have had is too deep for our own parser, but for no other.
     if (command.payload.kind == codec::PayloadKind::json) {
         check_json(second_parser, command.payload.bytes);
@@ -58,7 +74,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     for (uint32_t index = 0; index < result.commands_count; ++index) {
         check_command(parser.command(index), second_parser);
     }
-    CHECK(result.error == codec::ErrorCode::invalid_json ||
-          second_parser.validate_json(padded.view()));
+    const bool is_json = codec::testing::is_reference_json(padded.view());
+    CHECK((result.error != codec::ErrorCode::invalid_json) == is_json);
+    CHECK(second_parser.validate_json(padded.view()) == is_json);
     return 0;
 }

@@ -1,7 +1,8 @@
-// A head gives the same answer whole and byte by byte, its views lie inside it, and what the
-// upgrade makes of it is an answer.
+// A head gives the same answer whole and byte by byte, its views lie inside it, a parser that
+// somebody else wrote reads it as the same request, and what the upgrade makes of it is an answer.
 
 #include <cstdint>
+#include <cstdio>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -9,6 +10,7 @@
 #include "codec/http.h"
 #include "codec/upgrade.h"
 #include "io/base/check.h"
+#include "tests/codec/reference_http.h"
 #include "tests/codec/wire.h"
 
 namespace {
@@ -71,5 +73,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (parse.kind == HttpParse::Kind::request) {
         check_request(*request, padded.view().substr(0, parse.head_bytes));
     }
+    const std::string disagreement = codec::testing::find_http_disagreement(padded.view(), limits);
+    if (!disagreement.empty()) std::fprintf(stderr, "%s\n", disagreement.c_str());
+    CHECK(disagreement.empty());
     return 0;
 }

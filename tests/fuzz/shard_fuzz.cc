@@ -60,8 +60,40 @@ WorldOptions draw_options(Input& input) {
     settings.subscriptions_max = (choice & 8) != 0 ? 2 : 64;
     settings.compression_threshold_bytes = (choice & 16) != 0 ? 0 : 256;
     settings.connections_max = (choice & 32) != 0 ? 2 : 16;
+    if ((choice & 64) != 0) {
+        // Few partitions, so that topics meet in one; and little history, so that it is evicted.
+        settings.partitions = 3;
+        settings.topic_rules = {
+            {.match = "a/+", .history_messages_max = 2},
+            {.match = "b", .history_messages_max = 0},
+            {.match = "#", .history_messages_max = 6, .history_ttl_ns = base::ns_per_s}};
+        settings.history_memory_bytes = (choice & 128) != 0 ? 1'024 : base::mib;
+        settings.idempotency_window_ns = base::ns_per_s;
+        settings.idempotency_keys_max = 2;
+    }
     settings.echo = true;
     return options;
+}
+
+// A cursor with up to three positions, most of them near the truth.
+std::string cursor(Input& input) {
+    const uint8_t choice = input.byte();
+    std::string positions;
+    for (int partition = 0; partition < 3; ++partition) {
+        if ((choice & (1 << partition)) == 0) continue;
+        if (!positions.empty()) positions += ',';
+        positions += '"' + std::to_string(partition + (choice >> 7)) + ':' +
+                     std::to_string(input.byte() & 0x1f) + '"';
+    }
+    const std::string epoch = (choice & 0x70) == 0x70 ? "other" : "epoch";
+    return R"({"epoch":")" + epoch + R"(","pos":[)" + positions + "]}";
+}
+
+// Where a subscription or a page of history begins, without the braces around it.
+std::string start(Input& input, uint8_t choice) {
+    if (choice == 0) return {};
+    if (choice == 1) return "\"last\":" + std::to_string(1 + (input.byte() & 7));
+    return "\"after\":" + cursor(input);
 }
 
 std::string command(Input& input) {
@@ -69,13 +101,26 @@ std::string command(Input& input) {
     const uint8_t choice = input.byte();
     const std::string name(names[choice & 7]);
     const std::string id = (choice & 8) != 0 ? R"(,"id":7)" : "";
+    const uint8_t variant = choice >> 6;
     switch ((choice >> 4) & 3) {
-        case 0: return R"({"op":"subscribe")" + id + R"(,"filter":")" + name + "\"}";
+        case 0: {
+            const std::string begin = start(input, variant);
+            return R"({"op":"subscribe")" + id + R"(,"filter":")" + name + "\"" +
+                   (begin.empty() ? "" : R"(,"start":{)" + begin + "}") + "}";
+        }
         case 1: return R"({"op":"unsubscribe")" + id + R"(,"filter":")" + name + "\"}";
         case 2:
             return R"({"op":"publish")" + id + R"(,"topic":")" + name + R"(","data":")" +
-                   std::string(input.byte(), 'x') + "\"}";
-        default: return R"({"op":"ping")" + id + "}";
+                   std::string(input.byte(), 'x') + "\"" +
+                   ((variant & 1) != 0 ? R"(,"key":"k)" + std::to_string(input.byte() & 3) + "\""
+                                       : "") +
+                   ((variant & 2) != 0 ? R"(,"echo":false)" : "") + "}";
+        default: {
+            if (variant == 0) return R"({"op":"ping")" + id + "}";
+            const std::string begin = start(input, variant - 1);
+            return R"({"op":"history")" + id + R"(,"topic":")" + name + "\"" +
+                   (begin.empty() ? "" : "," + begin) + "}";
+        }
     }
 }
 

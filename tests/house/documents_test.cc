@@ -13,6 +13,7 @@
 #include "broker/metrics.h"
 #include "broker/settings.h"
 #include "codec/errors.h"
+#include "codec/recovery.h"
 
 namespace {
 
@@ -44,6 +45,14 @@ TEST(Documents, ErrorCodes) {
     FANFARE_ERROR_CODES(FANFARE_X)
 #undef FANFARE_X
     EXPECT_EQ(table_in("PROTOCOL.md", "error codes"), table);
+}
+
+TEST(Documents, RecoveryCodes) {
+    std::string table = "| code | why |\n|---|---|\n";
+#define FANFARE_X(name, reason) table += "| " + code(#name) + " | " + std::string(reason) + " |\n";
+    FANFARE_RECOVERY_CODES(FANFARE_X)
+#undef FANFARE_X
+    EXPECT_EQ(table_in("PROTOCOL.md", "recovery codes"), table);
 }
 
 std::string text_of(broker::Reconnect reconnect) {

@@ -31,6 +31,15 @@ broker::Settings settings_of(const Scenario& scenario) {
     settings.heartbeat_timeout_ns = limits.heartbeat_timeout_ns;
     settings.close_timeout_ns = limits.close_timeout_ns;
     settings.drain_timeout_ns = limits.drain_timeout_ns;
+    for (const HistoryRule& rule : limits.history_rules) {
+        settings.topic_rules.push_back({.match = rule.match,
+                                        .history_messages_max = rule.messages_max,
+                                        .history_bytes_max = rule.bytes_max,
+                                        .history_ttl_ns = rule.ttl_ns});
+    }
+    settings.history_memory_bytes = limits.history_memory_bytes;
+    settings.idempotency_window_ns = limits.idempotency_window_ns;
+    settings.idempotency_keys_max = limits.idempotency_keys_max;
     CHECK(broker::validate_settings(settings).empty());
     return settings;
 }
@@ -51,12 +60,14 @@ struct BrokerHouse::Impl {
     explicit Impl(const Scenario& the_scenario)
         : scenario(the_scenario),
           settings(settings_of(the_scenario)),
+          rules(settings.topic_rules),
           metrics(the_scenario.shards_count, "simulated"),
           log(the_scenario.shards_count, broker::LogLevel::debug),
           listeners(1) {}
 
     const Scenario scenario;
     const broker::Settings settings;
+    const topics::TopicRules rules;
     broker::MetricsRegistry metrics;
     broker::Log log;
     const std::vector<broker::ListenerRole> listeners;
@@ -79,6 +90,7 @@ ShardFactory BrokerHouse::shards() {
                                                                   .listeners = impl_->listeners,
                                                                   .epoch = "simulated",
                                                                   .hash_seed = seed * 31,
+                                                                  .rules = impl_->rules,
                                                                   .random_seed = seed * 97 + id});
     };
 }

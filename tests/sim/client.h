@@ -9,12 +9,17 @@
 //   open       upgraded                      closing, or absent when it resets or vanishes
 //   closing    the Close frame was seen      absent with the end of the stream
 //
+// The connection itself is in client.cc, what the broker says in client_answers.cc, what the client
+// says in client_commands.cc. It knows only what the wire told it; a client that comes back goes on
+// with the bookmarks of the connection before (Subscriber).
+//
 // Every answer is matched with a command that was sent and waits; every message is told to the
 // oracle.
 #pragma once
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,10 +40,12 @@ struct Habits {
     uint32_t publish = 10;
     uint32_t subscribe = 4;
     uint32_t unsubscribe = 1;
+    uint32_t history = 1;
     uint32_t ping = 1;
     uint32_t leave = 0;
     uint32_t reset = 0;
     uint32_t vanish = 0;
+    bool comes_back = false;  // always with its bookmarks; others now and then
     bool answers_pings = true;
     bool may_be_slow = false;
     bool may_be_silent = false;
@@ -59,14 +66,28 @@ class Client final : public Peer {
 
   private:
     enum class State : uint8_t { absent, handshake, open, closing };
-    enum class Kind : uint8_t { subscribe, unsubscribe, publish, ping };
+    enum class Kind : uint8_t { subscribe, unsubscribe, publish, history, ping };
     struct Waiting {
-        Kind kind;
-        std::vector<std::string> filters;
+        Kind kind = Kind::ping;
+        std::vector<std::string> filters = {};
+        Subscriber::Id subscription = 0;
         MessageId message = no_message;
+        std::string topic = {};
+        std::string key = {};
+        HistoryRequest history = {};
+    };
+    // A publish with a key, which can be repeated.
+    struct Keyed {
+        std::string topic;
+        std::string key;
+    };
+    struct Payload {
+        codec::PayloadKind kind = codec::PayloadKind::json;
+        std::string bytes;
     };
     using Members = std::vector<JsonMember>;
 
+    bool may_begin() const;
     void begin();
     void read_all();
     void read_handshake();
@@ -79,10 +100,18 @@ class Client final : public Peer {
 
     // A frame's text after the planted mistakes.
     void on_object(const std::string& text);
-    void on_message(const Members& members);
+    void on_welcome(const Members& members);
     void on_answer(std::string_view op, const Members& members);
     void on_error(const Waiting& waiting, const Members& members);
     void on_gap(const Members& members);
+    void on_history(const Waiting& waiting, const Members& members);
+    std::string text_of(const Members& members, std::string_view key) const;
+    bool flag_of(const Members& members, std::string_view key) const;
+    Payload payload_of(const Members& members) const;
+    std::optional<Place> place_of(const Members& members) const;
+    ToldCursor cursor_of(const Members& members) const;
+    std::optional<Recovery> recovery_of(const Members& members) const;
+    Subscriber::Id subscription_of(const Members& members) const;
     [[noreturn]] void complain(const std::string& text) const;
 
     bool may_act() const;
@@ -90,7 +119,16 @@ class Client final : public Peer {
     void act_once();
     std::string next_id();
     std::string command_publish();
+    std::string command_publish(const std::string& topic, const std::string& key);
     std::string command_subscribe();
+    std::string command_subscribe(const std::vector<std::string>& filters, Start start);
+    Start draw_start();
+    // Subscribes again, with the bookmarks of the connection before.
+    void come_back();
+    // Now and then somebody comes back with another cursor than it was given.
+    void disturb(Start& start);
+    std::string command_history();
+    std::string command_history(const std::string& topic, const Start& start);
     std::string command_unsubscribe();
     std::string command_ping();
     void send_commands(std::vector<std::string> commands);
@@ -111,8 +149,17 @@ class Client final : public Peer {
     uint64_t next_action_ns_ = 0;
     uint64_t next_read_ns_ = 0;
     uint64_t next_write_ns_ = base::never_ns;
-    std::map<std::string, Waiting, std::less<>> waiting_;  // by the id's token
-    std::string swapped_;  // a planted mistake holds this frame back
+    std::map<std::string, Waiting, std::less<>> waiting_;               // by the id's token
+    std::map<std::string, Subscriber::Id, std::less<>> subscriptions_;  // the same, once answered
+    bool has_refusals_ = false;  // of subscriptions, on this connection
+    uint64_t announced_left_ = 0;
+    std::vector<Bookmark> bookmarks_;  // of the connection before
+    ToldCursor older_;                 // and the cursor of its end
+    std::vector<Keyed> unsure_;        // and what it published without an answer
+    std::vector<Keyed> keyed_;         // by it ever
+    uint32_t keys_count_ = 0;
+    uint32_t returns_left_ = 0;  // after the faults
+    std::string swapped_;        // a planted mistake holds this frame back
     std::string trace_text_;
 };
 

@@ -32,7 +32,7 @@ class EchoPeer final : public Peer {
         }
         if (!wire_.is_over()) return;
         const bool is_excused = wire_.is_broken_by_fault() || around_.oracle.is_stopping();
-        if (!is_excused && incoming_ != sent_) Oracle::violated("echo", "bytes are missing");
+        if (!is_excused && incoming_ != sent_) violated("echo", "bytes are missing");
         if (incoming_ == sent_) ++rounds_count_;
         wire_.close();
     }

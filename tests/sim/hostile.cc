@@ -179,8 +179,8 @@ std::string Hostile::describe() const {
 }
 
 void Hostile::complain(const std::string& text) const {
-    Oracle::violated("P7", name_ + " (connection " + std::to_string(wire_.id()) +
-                               ") after the offence '" + offence_.name + "': " + text);
+    violated("P7", name_ + " (connection " + std::to_string(wire_.id()) + ") after the offence '" +
+                       offence_.name + "': " + text);
 }
 
 void Hostile::heal() {

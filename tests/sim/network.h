@@ -31,6 +31,7 @@ namespace sim {
 struct Clock {
     uint64_t now_ns = 0;
     uint64_t step = 0;
+    bool has_jumped = false;  // by a fault, at any time: what lasted a moment may seem long
 };
 
 // The deliberate mistakes of the simulated world that prove that its alarms ring; see sim_main.cc.
@@ -43,6 +44,10 @@ enum class Plant : uint8_t {
     lose_wake,        // a shard is not woken
     drop_pong,        // a peer's answer to a ping is lost
     leak_socket,      // a close is not carried out
+    // By the clients.
+    drop_replayed,       // an announced message is lost
+    duplicate_replayed,  // an announced message is read twice
+    falsify_cursor,      // a client comes back with another position than it was told
 };
 
 class Pipe {

@@ -152,6 +152,22 @@ bool read_members(std::string_view text, std::vector<JsonMember>& members) {
     return false;
 }
 
+bool read_elements(std::string_view text, std::vector<std::string_view>& elements) {
+    elements.clear();
+    if (text.size() < 2 || text.front() != '[' || text.back() != ']') return false;
+    if (text.size() == 2) return true;
+    size_t at = 1;
+    while (true) {
+        const size_t end = value_end(text, at);
+        if (end == std::string_view::npos || end >= text.size() || end == at) return false;
+        elements.push_back(text.substr(at, end - at));
+        if (text[end] == ']') return end == text.size() - 1;
+        if (text[end] != ',') return false;
+        at = end + 1;
+        if (at >= text.size()) return false;
+    }
+}
+
 std::string_view value_of(const std::vector<JsonMember>& members, std::string_view key) {
     for (const JsonMember& member : members) {
         if (member.key == key) return member.value;

@@ -33,6 +33,8 @@ struct JsonMember {
 };
 // The members of the object that `text` is. False when it is not one object.
 [[nodiscard]] bool read_members(std::string_view text, std::vector<JsonMember>& members);
+// The elements of the array that `text` is, verbatim. False when it is not one array.
+[[nodiscard]] bool read_elements(std::string_view text, std::vector<std::string_view>& elements);
 // The value of a member; empty when it is not there.
 std::string_view value_of(const std::vector<JsonMember>& members, std::string_view key);
 // Undoes the escapes of a JSON string, quotes included. False when it is none.

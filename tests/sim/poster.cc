@@ -93,8 +93,8 @@ void Poster::post() {
     request += "\r\n" + payload.bytes;
     trace("posts message " + std::to_string(oracle.next_message()) + ": " + request.substr(0, 300));
     wire_.queue(request);
-    waiting_.push_back(
-        oracle.publish_sent(session_, topic, payload.kind, std::move(payload.bytes), true));
+    waiting_.push_back(oracle.publish_sent(
+        session_, {.topic = topic, .kind = payload.kind, .bytes = std::move(payload.bytes)}));
     if (is_last) is_refused_ = true;
 }
 
@@ -111,31 +111,45 @@ bool Poster::read_response() {
     uint64_t length = 0;
     uint32_t status = 0;
     if (!head.starts_with("HTTP/1.1 ") || length_at == std::string::npos) {
-        Oracle::violated("P7", name_ + " got a response that is none: " + head);
+        violated("P7", name_ + " got a response that is none: " + head);
     }
     std::from_chars(head.data() + 9, head.data() + 12, status);
     std::from_chars(head.data() + length_at + 16, head.data() + head.size(), length);
     if (incoming_.size() < end + 4 + length) return false;
     trace("got " + incoming_.substr(0, end + 4 + length));
+    const std::string body = incoming_.substr(end + 4, length);
     incoming_.erase(0, end + 4 + length);
-    on_response(status, head.find("Connection: close\r\n") != std::string::npos);
+    on_response(status, head.find("Connection: close\r\n") != std::string::npos, body);
     return true;
 }
 
-void Poster::on_response(uint32_t status, bool is_last) {
+void Poster::on_response(uint32_t status, bool is_last, std::string_view body) {
     const MessageId message = waiting_.front();
     waiting_.pop_front();
     if (is_last) is_refused_ = true;
     if (status == 200) {
-        around_.oracle.publish_acknowledged(message);
+        acknowledged(message, body);
         return;
     }
     // Too many connections, a broker that stops, or a slow line; each closes the connection.
     if ((status != 503 && status != 408) || !is_last) {
-        Oracle::violated("P7", name_ + " was refused with " + std::to_string(status));
+        violated("P7", name_ + " was refused with " + std::to_string(status));
     }
     around_.oracle.publish_refused(message);
     waiting_.clear();
+}
+
+void Poster::acknowledged(MessageId message, std::string_view body) {
+    std::vector<JsonMember> members;
+    std::string op;
+    if (!body.ends_with('\n') || !read_members(body.substr(0, body.size() - 1), members) ||
+        !read_string(value_of(members, "op"), op) || op != "published") {
+        violated("P7", name_ + " got another answer than published: " + std::string(body));
+    }
+    std::optional<Place> place;
+    std::string text;
+    if (read_string(value_of(members, "pos"), text)) place = read_place(text);
+    around_.oracle.publish_acknowledged(message, place);
 }
 
 void Poster::end(bool is_by_broker) {

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <deque>
 #include <string>
+#include <string_view>
 
 #include "tests/sim/peer.h"
 
@@ -29,7 +30,8 @@ class Poster final : public Peer {
     void read_responses();
     // False when no whole response has arrived.
     bool read_response();
-    void on_response(uint32_t status, bool is_last);
+    void on_response(uint32_t status, bool is_last, std::string_view body);
+    void acknowledged(MessageId message, std::string_view body);
     void end(bool is_by_broker);
 
     const uint32_t posts_max_;

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "tests/sim/payloads.h"
+#include "tests/sim/peer.h"
+
 namespace sim {
 
 namespace {
@@ -50,7 +53,7 @@ void draw_machine(base::Prng& prng, Scenario& scenario) {
 }
 
 void draw_peers(base::Prng& prng, Scenario& scenario) {
-    constexpr uint32_t counts_max[peer_kinds_count] = {8, 3, 2, 4, 4, 4, 3};
+    constexpr uint32_t counts_max[peer_kinds_count] = {8, 3, 2, 4, 4, 4, 3, 4};
     const auto behaved = static_cast<uint32_t>(PeerKind::behaved);
     for (uint32_t kind = 0; kind < peer_kinds_count; ++kind) {
         const uint32_t count = static_cast<uint32_t>(prng.below(counts_max[kind] + 1));
@@ -61,7 +64,71 @@ void draw_peers(base::Prng& prng, Scenario& scenario) {
     scenario.peers_count[behaved] += 2;
 }
 
+HistoryRule draw_rule(base::Prng& prng) {
+    HistoryRule rule;
+    rule.match = filters_alphabet()[prng.below(filters_alphabet().size())];
+    if (prng.below(3) == 0) rule.match = topics_alphabet()[prng.below(topics_alphabet().size())];
+    switch (prng.below(6)) {
+        case 0: return rule;  // an exception before a wider rule
+        case 1:
+        case 2: rule.messages_max = prng.between(1, 5); break;
+        case 3:
+            rule.messages_max = 100;
+            rule.bytes_max = prng.between(20, 400);
+            break;
+        default: rule.messages_max = prng.below(2) == 0 ? 100 : 1'000'000; break;
+    }
+    if (prng.below(3) == 0) rule.ttl_ns = prng.between(200, 120'000) * base::ns_per_ms;
+    return rule;
+}
+
+void draw_history(base::Prng& prng, const Scenario& scenario, Limits& limits) {
+    const uint64_t windows_ns[] = {base::ns_per_ms, 100 * base::ns_per_ms, 5 * base::ns_per_s,
+                                   300 * base::ns_per_s, 300 * base::ns_per_s};
+    limits.idempotency_window_ns = windows_ns[prng.below(std::size(windows_ns))];
+    limits.idempotency_keys_max = draw_one(prng, {0, 1, 3, 100'000, 100'000, 100'000});
+    const uint64_t kind = prng.below(4);
+    if (kind == 0) return;
+    if (kind == 1) {
+        // Nothing is ever evicted: whatever is missing is a mistake.
+        limits.history_rules.push_back({.match = "#", .messages_max = 1'000'000});
+        return;
+    }
+    const uint64_t count = prng.between(1, 3);
+    while (limits.history_rules.size() < count) limits.history_rules.push_back(draw_rule(prng));
+    if (prng.below(2) == 0) {
+        limits.history_rules.push_back(
+            {.match = "#", .messages_max = draw_one(prng, {1, 3, 10, 100, 1'000'000})});
+    }
+    if (prng.below(4) == 0) {
+        limits.history_memory_bytes = scenario.shards_count * prng.between(1, 30) * 1024;
+    }
+}
+
 }  // namespace
+
+const HistoryRule* Limits::history_rule_of(std::string_view topic) const {
+    for (const HistoryRule& rule : history_rules) {
+        if (!filter_matches(rule.match, topic)) continue;
+        return rule.messages_max > 0 ? &rule : nullptr;
+    }
+    return nullptr;
+}
+
+uint64_t Limits::surely_kept(std::string_view topic, uint64_t message_bytes) const {
+    // More than all that a run can publish.
+    constexpr uint64_t plenty_bytes = 64 * base::mib;
+    constexpr uint64_t plenty_messages = 100'000;
+    const HistoryRule* const rule = history_rule_of(topic);
+    if (rule == nullptr || rule->ttl_ns != UINT64_MAX || history_memory_bytes < plenty_bytes) {
+        return 0;
+    }
+    uint64_t count = rule->messages_max >= plenty_messages ? UINT64_MAX : rule->messages_max;
+    if (rule->bytes_max < plenty_bytes) {
+        count = std::min(count, rule->bytes_max / std::max<uint64_t>(message_bytes, 1));
+    }
+    return count;
+}
 
 const char* name_of(PeerKind kind) {
     switch (kind) {
@@ -72,6 +139,7 @@ const char* name_of(PeerKind kind) {
         case PeerKind::churning: return "churning";
         case PeerKind::hostile: return "hostile";
         case PeerKind::poster: return "poster";
+        case PeerKind::returning: return "returning";
     }
     return "";
 }
@@ -92,6 +160,7 @@ Scenario draw_scenario(uint64_t seed, const ScenarioOptions& options) {
     scenario.payload_bytes_max = std::min(payload_bytes_max, scenario.limits.message_bytes_max / 8);
     scenario.faults_phase_ns = prng.between(1, 60) * base::ns_per_s;
     scenario.has_heal = prng.below(5) != 0;
+    draw_history(prng, scenario, scenario.limits);
 
     // A queue stays short when the limit is far above all that this few peers can publish in the
     // time that the bytes take; otherwise the limit may be met by anybody, and the oracle must not
@@ -133,6 +202,14 @@ std::string describe(const Scenario& scenario) {
     line("heartbeat_timeout_ms", limits.heartbeat_timeout_ns / base::ns_per_ms);
     line("close_timeout_ms", limits.close_timeout_ns / base::ns_per_ms);
     line("drain_timeout_ms", limits.drain_timeout_ns / base::ns_per_ms);
+    for (const HistoryRule& rule : limits.history_rules) {
+        text += "  history of " + rule.match + ": " + std::to_string(rule.messages_max) +
+                " messages, " + std::to_string(rule.bytes_max) + " bytes, " +
+                std::to_string(rule.ttl_ns / base::ns_per_ms) + " ms\n";
+    }
+    line("history_memory_bytes", limits.history_memory_bytes);
+    line("idempotency_window_ms", limits.idempotency_window_ns / base::ns_per_ms);
+    line("idempotency_keys_max", limits.idempotency_keys_max);
     line("sockets_max", scenario.reactor.sockets_max);
     line("buffers_count", scenario.reactor.buffers_count);
     line("buffer_bytes", scenario.reactor.buffer_bytes);

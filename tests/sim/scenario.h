@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "io/base/prng.h"
 #include "io/base/units.h"
@@ -15,6 +17,14 @@
 #include "tests/sim/reactor_sim.h"
 
 namespace sim {
+
+// Which topics keep how much history; the first rule that matches decides (PROTOCOL.md).
+struct HistoryRule {
+    std::string match;
+    uint64_t messages_max = 0;  // 0: nothing is kept
+    uint64_t bytes_max = UINT64_MAX;
+    uint64_t ttl_ns = UINT64_MAX;
+};
 
 // The broker's limits, by the names of its settings but free of its types, so that the worlds
 // without a broker can do without it too.
@@ -34,10 +44,29 @@ struct Limits {
     uint64_t heartbeat_timeout_ns = 20 * base::ns_per_s;
     uint64_t close_timeout_ns = 5 * base::ns_per_s;
     uint64_t drain_timeout_ns = 25 * base::ns_per_s;
+    std::vector<HistoryRule> history_rules;
+    uint64_t history_memory_bytes = 256 * base::mib;
+    uint64_t idempotency_window_ns = 300 * base::ns_per_s;
+    uint64_t idempotency_keys_max = 100'000;
+
+    // The rule that decides about a topic; null: none, nothing is kept.
+    const HistoryRule* history_rule_of(std::string_view topic) const;
+    // How many of the topic's newest messages are kept whatever else happens, when none of them is
+    // larger than message_bytes; UINT64_MAX: all of them.
+    uint64_t surely_kept(std::string_view topic, uint64_t message_bytes) const;
 };
 
-enum class PeerKind : uint8_t { behaved, slow, byte_wise, rude, churning, hostile, poster };
-inline constexpr uint32_t peer_kinds_count = 7;
+enum class PeerKind : uint8_t {
+    behaved,
+    slow,
+    byte_wise,
+    rude,
+    churning,
+    hostile,
+    poster,
+    returning
+};
+inline constexpr uint32_t peer_kinds_count = 8;
 const char* name_of(PeerKind kind);
 
 struct Scenario {

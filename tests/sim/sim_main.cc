@@ -37,9 +37,10 @@ struct Options {
     sim::ScenarioOptions scenario;
 };
 
-constexpr const char* plant_names[] = {"none",        "drop-frame",   "duplicate-frame",
-                                       "swap-frames", "corrupt-byte", "lose-wake",
-                                       "drop-pong",   "leak-socket"};
+constexpr const char* plant_names[] = {
+    "none",          "drop-frame",         "duplicate-frame", "swap-frames",
+    "corrupt-byte",  "lose-wake",          "drop-pong",       "leak-socket",
+    "drop-replayed", "duplicate-replayed", "falsify-cursor"};
 
 // Read by the handlers of fatal errors.
 volatile uint64_t seed_now = 0;
@@ -160,9 +161,15 @@ void print_totals(const sim::Totals& totals, double seconds) {
     line("published", totals.oracle.published);
     line("acknowledged", totals.oracle.acknowledged);
     line("refused", totals.oracle.refused);
+    line("answered as duplicates", totals.oracle.duplicates);
     line("deliveries", totals.oracle.deliveries);
+    line("of these replayed", totals.oracle.replayed);
     line("of these compressed", totals.oracle.compressed);
     line("orders confirmed", totals.oracle.links_confirmed);
+    line("resumes, exact", totals.oracle.resumes_exact);
+    line("resumes, refused", totals.oracle.resumes_refused);
+    line("gaps", totals.oracle.gaps);
+    line("pages of history", totals.oracle.history_pages);
     line("bytes to peers", totals.bytes_to_peers);
     line("sends cut short", totals.sends_partial);
     line("broken by faults", totals.oracle.broken_by_fault);
@@ -183,6 +190,20 @@ bool check_marks(const sim::Totals& totals) {
         if (totals.faults[index] > 0) continue;
         std::fprintf(stderr, "sim: the fault %s never fired\n",
                      sim::name_of(static_cast<sim::Fault>(index)));
+        is_complete = false;
+    }
+    const struct {
+        const char* name;
+        uint64_t count;
+    } marks[] = {{"publish was answered as a duplicate", totals.oracle.duplicates},
+                 {"message was replayed", totals.oracle.replayed},
+                 {"resume was exact", totals.oracle.resumes_exact},
+                 {"resume was refused", totals.oracle.resumes_refused},
+                 {"gap was told", totals.oracle.gaps},
+                 {"page of history was read", totals.oracle.history_pages}};
+    for (const auto& mark : marks) {
+        if (mark.count > 0) continue;
+        std::fprintf(stderr, "sim: no %s\n", mark.name);
         is_complete = false;
     }
     return is_complete;

@@ -39,9 +39,14 @@ void Totals::add(const Totals& other) {
     oracle.sessions += other.oracle.sessions;
     oracle.published += other.oracle.published;
     oracle.acknowledged += other.oracle.acknowledged;
-    oracle.refused += other.oracle.refused;
     oracle.deliveries += other.oracle.deliveries;
     oracle.compressed += other.oracle.compressed;
+    oracle.refused += other.oracle.refused;
+    oracle.duplicates += other.oracle.duplicates;
+    oracle.resumes_exact += other.oracle.resumes_exact;
+    oracle.resumes_refused += other.oracle.resumes_refused;
+    oracle.replayed += other.oracle.replayed;
+    oracle.history_pages += other.oracle.history_pages;
     oracle.links_confirmed += other.oracle.links_confirmed;
     oracle.gaps += other.oracle.gaps;
     oracle.broken_by_fault += other.oracle.broken_by_fault;
@@ -52,10 +57,10 @@ void Totals::add(const Totals& other) {
 World::World(const Scenario& scenario, Plant plant, std::function<void(const std::string&)> trace)
     : scenario_(scenario),
       prng_(scenario.seed ^ 0x776f726c64),
-      clock_{.now_ns = base::ns_per_s, .step = 0},
+      clock_{.now_ns = base::ns_per_s},
       faults_(scenario.faults, prng_.next()),
       network_(clock_, faults_, scenario.shards_count, plant, prng_.next()),
-      oracle_(clock_),
+      oracle_(clock_, scenario_.limits),
       surroundings_{network_, oracle_, scenario_, std::move(trace)} {}
 
 World::~World() = default;
@@ -139,7 +144,7 @@ void World::step_shard(io::ShardId id) {
     }
     ++turns_;
     if (++turns_since_advance_ > turns_within_moment_max) {
-        Oracle::violated("liveness", "shards turn without end although time stands still");
+        violated("liveness", "shards turn without end although time stands still");
     }
     member.fiber->resume();
 }
@@ -157,6 +162,7 @@ void World::jump() {
     const uint64_t by_ns = prng.below(2) == 0 ? 1 : prng.below(10 * 60 * base::ns_per_s);
     trace("time jumps by " + std::to_string(by_ns) + " ns");
     clock_.now_ns += by_ns;
+    clock_.has_jumped = true;
     oracle_.time_jumped();
 }
 
@@ -171,9 +177,9 @@ void World::check_wakes() const {
             if (from == to) continue;
             if (mesh_->deliver(from, to).is_empty() && mesh_->forward(from, to).is_empty())
                 continue;
-            Oracle::violated("liveness", "shard " + std::to_string(to) +
-                                             " sleeps although records of shard " +
-                                             std::to_string(from) + " wait for it");
+            violated("liveness", "shard " + std::to_string(to) +
+                                     " sleeps although records of shard " + std::to_string(from) +
+                                     " wait for it");
         }
     }
 }
@@ -184,6 +190,7 @@ void World::run() {
     run_faults();
     if (scenario_.has_heal) run_heal();
     run_stop();
+    oracle_.audit();
     check_empty();
 }
 
@@ -235,8 +242,8 @@ void World::run_heal() {
         const bool is_over =
             clock_.now_ns - begin_ns > heal_ns_max || clock_.step - begin_step > heal_steps_max;
         if (is_over || is_idle) {
-            Oracle::violated("P1/liveness", "the world did not come to rest after the faults: " +
-                                                oracle_.first_missing());
+            violated("P1/liveness",
+                     "the world did not come to rest after the faults: " + oracle_.first_missing());
         }
         is_idle = !step();
     }
@@ -250,7 +257,7 @@ void World::run_calm() {
                             limits.heartbeat_timeout_ns + base::ns_per_s;
     while (clock_.now_ns < end_ns && step()) continue;
     const std::string missing = oracle_.first_missing();
-    if (!missing.empty()) Oracle::violated("P1", "after the rest: " + missing);
+    if (!missing.empty()) violated("P1", "after the rest: " + missing);
 }
 
 uint64_t World::eviction_ns_max() const {
@@ -265,9 +272,9 @@ void World::check_evicted(uint64_t healed_at_ns) const {
     for (ConnectionId id = 0; id < network_.connections_count(); ++id) {
         const Connection& connection = network_.at(id);
         if (!connection.is_vanished || connection.is_closed_by_broker) continue;
-        Oracle::violated("P6", "connection " + std::to_string(id) + " of shard " +
-                                   std::to_string(connection.shard) +
-                                   " vanished long ago and still holds its socket");
+        violated("P6", "connection " + std::to_string(id) + " of shard " +
+                           std::to_string(connection.shard) +
+                           " vanished long ago and still holds its socket");
     }
 }
 
@@ -294,7 +301,7 @@ void World::run_stop() {
         const bool is_late = clock_.now_ns > end_ns &&
                              faults_.counts()[static_cast<uint32_t>(Fault::time_jump)] == 0;
         if (is_late || clock_.step > end_step || !step()) {
-            Oracle::violated("P8/liveness", "the shards did not stop");
+            violated("P8/liveness", "the shards did not stop");
         }
     }
     is_stop_cut_ = clock_.now_ns - stop_ns >= limits.drain_timeout_ns;
@@ -304,7 +311,7 @@ void World::run_stop() {
     for (uint64_t count = 0; count < stop_steps_max && step(); ++count) continue;
     for (const std::unique_ptr<Peer>& peer : peers_) {
         if (!peer->has_connection()) continue;
-        Oracle::violated("P8", "a peer never learnt of the end: " + peer->describe());
+        violated("P8", "a peer never learnt of the end: " + peer->describe());
     }
 }
 
@@ -320,7 +327,7 @@ void World::check_empty() {
             if (!mesh_->forward(from, to).is_empty()) left += "a forward lane is not empty, ";
         }
     }
-    if (!left.empty()) Oracle::violated("leak", left);
+    if (!left.empty()) violated("leak", left);
     // Each slab checks in its destructor that it is empty.
     for (Member& member : members_) member.shard.reset();
 }

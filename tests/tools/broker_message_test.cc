@@ -74,6 +74,68 @@ TEST(BrokerMessage, ReadsErrorsGapsAndGoodbyes) {
     EXPECT_EQ(message.retry_ms, 250U);
 }
 
+TEST(BrokerMessage, ReadsWhatAResumeIsMadeOf) {
+    BrokerMessage message;
+    ASSERT_TRUE(
+        read(R"({"op":"subscribed","id":1,"cursor":{"epoch":"e\u0031","pos":["0:17","5:2"]},)"
+             R"("recoverable":true,"recovered":false,"code":"evicted","reason":"r"})",
+             message));
+    EXPECT_EQ(message.cursor, (tools::Cursor{"e1", {{0, 17}, {5, 2}}}));
+    EXPECT_TRUE(message.is_recoverable);
+    EXPECT_EQ(message.recovered, false);
+    EXPECT_EQ(message.code, "evicted");
+    ASSERT_TRUE(read(R"({"op":"subscribed","id":1,"cursor":{"epoch":"e","pos":[]},)"
+                     R"("recoverable":false})",
+                     message));
+    EXPECT_EQ(message.cursor, (tools::Cursor{"e", {}}));
+    EXPECT_FALSE(message.is_recoverable);
+    EXPECT_FALSE(message.recovered.has_value());
+
+    ASSERT_TRUE(read(R"({"op":"replay","id":1,"count":20})", message));
+    EXPECT_EQ(message.op, BrokerMessage::Op::replay);
+    EXPECT_EQ(message.messages_count, 20U);
+    ASSERT_TRUE(read(R"({"op":"live","id":1,"cursor":{"pos":["1:1"],"epoch":"e"}})", message));
+    EXPECT_EQ(message.op, BrokerMessage::Op::live);
+    EXPECT_EQ(message.cursor, (tools::Cursor{"e", {{1, 1}}}));
+    ASSERT_TRUE(read(R"({"op":"position","cursor":{"epoch":"e","pos":["1:2"]}})", message));
+    EXPECT_EQ(message.op, BrokerMessage::Op::position);
+    ASSERT_TRUE(read(R"({"op":"message","topic":"t","pos":"5:1042","data":1})", message));
+    EXPECT_EQ(message.position, (codec::Position{5, 1042}));
+    ASSERT_TRUE(read(R"({"op":"message","topic":"t","data":{"pos":"5:1"}})", message));
+    EXPECT_TRUE(message.position.is_none());
+}
+
+TEST(BrokerMessage, ReadsAPageOfHistory) {
+    BrokerMessage message;
+    ASSERT_TRUE(
+        read(R"({"op":"history","id":1,"topic":"t","messages":[{"pos":"5:7","data": {"a":1}})"
+             R"( ,{"pos":"5:8","text":"x"}],"cursor":{"epoch":"e","pos":["5:8"]},"more":true})",
+             message));
+    EXPECT_EQ(message.op, BrokerMessage::Op::history);
+    EXPECT_EQ(message.messages, (std::vector<std::string>{R"({"pos":"5:7","data": {"a":1}})",
+                                                          R"({"pos":"5:8","text":"x"})"}));
+    EXPECT_TRUE(message.has_more);
+    EXPECT_EQ(message.cursor.offset_of(5), 8U);
+}
+
+// An entry that is no position is left out, which may make the broker repeat; nothing else is.
+TEST(BrokerMessage, APositionThatIsNoneIsLeftOut) {
+    for (const char* position : {"", ":", "5", "5:", ":5", "5:-1", "05:1", "5:1 ", "5:1:1",
+                                 "4294967296:1", "1:18446744073709551616"}) {
+        BrokerMessage message;
+        ASSERT_TRUE(read(
+            std::string(R"({"op":"message","topic":"t","pos":")") + position + R"(","data":1})",
+            message));
+        EXPECT_TRUE(message.position.is_none()) << position;
+        EXPECT_EQ(message.payload, "1");
+        ASSERT_TRUE(read(std::string(R"({"op":"live","cursor":{"epoch":"e","pos":["1:1",")") +
+                             position + R"(",7,["2:2"],"3:3"]},"id":4})",
+                         message));
+        EXPECT_EQ(message.cursor, (tools::Cursor{"e", {{1, 1}, {3, 3}}})) << position;
+        EXPECT_EQ(message.id, 4U);
+    }
+}
+
 TEST(BrokerMessage, LeavesOutWhatItDoesNotKnow) {
     BrokerMessage message;
     ASSERT_TRUE(

@@ -51,16 +51,30 @@ TEST(MessageFormat, AGapIsPlainToSee) {
     BrokerMessage gap;
     gap.op = BrokerMessage::Op::gap;
     gap.filter = "news/#";
-    gap.code = "slow_consumer";
+    gap.code = "evicted";
     EXPECT_EQ(line(MessageFormat::readable, gap),
-              "(gap: an unknown number of messages missed by news/#: slow_consumer)\n");
+              "(gap: news/#: some messages were evicted before they could be read (evicted))\n");
     gap.missed = 1;
-    gap.topic = "news/uk";
+    gap.topic = "news/\x1b";
     EXPECT_EQ(line(MessageFormat::readable, gap),
-              "(gap: 1 message of news/uk missed by news/#: slow_consumer)\n");
+              "(gap: news/#: 1 message of news/\\u001b was evicted before it could be read "
+              "(evicted))\n");
     gap.missed = 17;
-    EXPECT_NE(line(MessageFormat::readable_coloured, gap).find("\x1b[33m(gap: 17 messages"),
+    gap.code = "slow_consumer";
+    EXPECT_NE(line(MessageFormat::readable_coloured, gap)
+                  .find("\x1b[33m(gap: news/#: 17 messages of news/\\u001b were dropped"),
               std::string::npos);
+}
+
+TEST(MessageFormat, AResumeThatIsNotExactIsMarked) {
+    BrokerMessage subscribed;
+    subscribed.op = BrokerMessage::Op::subscribed;
+    subscribed.recovered = false;
+    EXPECT_EQ(line(MessageFormat::readable, subscribed), "(cannot resume exactly)\n");
+    subscribed.code = "evicted";
+    subscribed.reason = "too long ago";
+    EXPECT_EQ(line(MessageFormat::readable, subscribed),
+              "(cannot resume exactly: too long ago (evicted))\n");
 }
 
 }  // namespace

@@ -105,6 +105,47 @@ TEST(Pub, PublishesEachLine) {
     EXPECT_EQ(nothing.exit_code, tools::exit_ok);
 }
 
+TEST(Pub, AKeyIsThatOfTheOneMessageOrOfItsLines) {
+    PubRun one("");
+    one.options.data = "1";
+    one.options.key = "order 7";
+    EXPECT_EQ(one.against_a_good_broker(), Lines{command(1, R"("key":"order 7","data":1)")});
+
+    PubRun binary("\x01");
+    binary.options.kind = PubKind::binary;
+    binary.options.key = std::string(64, 'k');
+    EXPECT_EQ(binary.against_a_good_broker(),
+              Lines{command(1, R"("key":")" + std::string(64, 'k') + R"(","base64":"AQ==")")});
+
+    PubRun lines("1\n2\n");
+    lines.options.key = std::string(43, 'k');
+    EXPECT_EQ(lines.against_a_good_broker(),
+              (Lines{command(1, R"("key":")" + std::string(43, 'k') + R"(-1","data":1)"),
+                     command(2, R"("key":")" + std::string(43, 'k') + R"(-2","data":2)")}));
+    EXPECT_EQ(lines.exit_code, tools::exit_ok);
+}
+
+TEST(Pub, ChecksTheKey) {
+    const struct {
+        std::optional<std::string> data;
+        std::string key;
+        const char* part;
+    } rows[] = {
+        {"1", "", "the key is empty"},
+        {"1", "\xff", "the key is not UTF-8"},
+        {"1", std::string(65, 'k'), "the key is longer than 64 bytes\n"},
+        {"-", std::string(44, 'k'), "the key is longer than 43 bytes, which leave room"},
+        {std::nullopt, std::string(44, 'k'), "the key is longer than 43 bytes"},
+    };
+    for (const auto& row : rows) {
+        PubRun run("1\n");
+        run.options.data = row.data;
+        run.options.key = row.key;
+        EXPECT_EQ(tools::run_pub(run.options), tools::exit_usage);
+        EXPECT_TRUE(run.status.contains(row.part)) << run.status.text();
+    }
+}
+
 TEST(Pub, BinaryTakesTheWholeInput) {
     PubRun run(std::string_view("\0\n\xff", 3));
     run.options.kind = PubKind::binary;
@@ -239,6 +280,26 @@ TEST(Pub, SendsAgainWhatWasNotConfirmed) {
     EXPECT_EQ(run.exit_code, tools::exit_ok);
     EXPECT_EQ(after, (Lines{command(2, R"("data":2)"), command(3, R"("data":3)")}));
     EXPECT_TRUE(run.status.contains("reconnecting in "));
+}
+
+// So the broker, which may have had it, can tell.
+TEST(Pub, SendsAgainWithTheSameKey) {
+    PubRun run("1\n2\n");
+    run.options.key = "k";
+    Lines commands;
+    run.against([&](FakeConnection& connection, int number) {
+        connection.welcome();
+        for (int line = 1; line <= 2; ++line) commands.push_back(connection.read_text());
+        if (number == 0) return;
+        connection.send_text(
+            R"({"op":"published","id":1,"pos":"5:1042","duplicate":true,"new":[1]})");
+        connection.confirm(commands.back());
+        static_cast<void>(connection.receive());
+    });
+    EXPECT_EQ(run.exit_code, tools::exit_ok);
+    const Lines once = {command(1, R"("key":"k-1","data":1)"),
+                        command(2, R"("key":"k-2","data":2)")};
+    EXPECT_EQ(commands, (Lines{once[0], once[1], once[0], once[1]}));
 }
 
 TEST(Pub, ADrainingOrOverloadedBrokerIsAskedAgain) {

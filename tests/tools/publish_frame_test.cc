@@ -10,7 +10,7 @@ using tools::PublishEncoder;
 std::string encoded(PubKind kind, std::string_view data, std::string_view topic = "t") {
     PublishEncoder encoder(topic, kind, 1);
     std::string frame;
-    const std::string problem = encoder.encode(7, data, frame);
+    const std::string problem = encoder.encode(7, "", data, frame);
     return problem.empty() ? frame : "problem: " + problem;
 }
 
@@ -56,6 +56,13 @@ TEST(PublishFrame, BinaryIsBase64) {
     EXPECT_EQ(encoded(PubKind::binary, std::string_view("\0\xff", 2)),
               head + R"("base64":"AP8="})");
     EXPECT_EQ(encoded(PubKind::binary, ""), head + R"("base64":""})");
+}
+
+TEST(PublishFrame, AKeyIsEscaped) {
+    PublishEncoder encoder("t", PubKind::automatic, 1);
+    std::string frame;
+    EXPECT_EQ(encoder.encode(7, "a\"b", "1", frame), "");
+    EXPECT_EQ(frame, R"({"op":"publish","id":7,"topic":"t","key":"a\"b","data":1})");
 }
 
 TEST(PublishFrame, TheTopicIsEscaped) {

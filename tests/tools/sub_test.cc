@@ -6,6 +6,7 @@
 
 #include <csignal>
 
+#include "codec/start.h"
 #include "io/base/units.h"
 #include "tests/tools/captured_file.h"
 #include "tests/tools/fake_broker.h"
@@ -107,7 +108,7 @@ TEST(Sub, EveryMessageIsOneLine) {
 TEST(Sub, ReadableLinesForPeople) {
     SubRun run;
     run.options.count = 2;
-    run.options.format = tools::SubFormat::readable;
+    run.options.format = tools::FormatChoice::readable;
     run.against([](FakeConnection& connection, int) {
         welcome_and_subscribe(connection);
         connection.send_text(R"({"op":"message","topic":"news/uk","text":"it\nrains"})");
@@ -381,6 +382,10 @@ TEST(Sub, ChecksItsArguments) {
         EXPECT_EQ(tools::run_sub(run.options), tools::exit_usage);
         EXPECT_TRUE(run.status.contains(row.part)) << run.status.text();
     }
+    SubRun last;
+    last.options.last_count = codec::last_max + 1;
+    EXPECT_EQ(tools::run_sub(last.options), tools::exit_usage);
+    EXPECT_TRUE(last.status.contains("--last takes at most 1,000,000")) << last.status.text();
 }
 
 }  // namespace

@@ -145,6 +145,16 @@ def a_long_answer_is_finished_first(server, size):
         client.expect_close(4321)
 
 
+@case("RFC 6455 §1.4, §5.5.1", each={"256 KiB": 1 << 18, "8 MiB": 1 << 23}, heavy=True)
+def a_long_answer_then_the_close_and_no_pong(server, size):
+    with server.connect() as client:
+        client.send(frame(BINARY, bytes(size)))
+        client.send(frame(CLOSE, close_payload(1000)))
+        client.send(frame(PING, "too late"))
+        client.expect_binary(bytes(size))
+        client.expect_close(1000)
+
+
 @case("RFC 6455 §5.4, §5.5.1", each={"with a code": (1000,), "without": (None,)})
 def inside_a_fragmented_message(server, code):
     """The message is lost, the handshake is good."""

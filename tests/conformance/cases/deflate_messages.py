@@ -19,6 +19,14 @@ WINDOWS = [f"{PLAIN}; server_max_window_bits={bits}; client_max_window_bits={bit
            for bits in range(9, 16)]
 TAKEOVER = [PLAIN, f"{PLAIN}; client_max_window_bits", f"{PLAIN}; server_no_context_takeover",
             f"{PLAIN}; client_no_context_takeover", NO_TAKEOVER]
+# What clients ask of the server while they leave their own side to it, alone and one after another.
+GENEROUS = f"{PLAIN}; client_no_context_takeover; client_max_window_bits"
+ASKING = [GENEROUS, *(f"{GENEROUS}; {asked}" for asked in (
+    "server_no_context_takeover", "server_max_window_bits=9", "server_max_window_bits=15",
+    "server_no_context_takeover; server_max_window_bits=9",
+    "server_no_context_takeover; server_max_window_bits=15")),
+    f"{GENEROUS}; server_no_context_takeover; server_max_window_bits=9, "
+    f"{GENEROUS}; server_no_context_takeover, {GENEROUS}"]
 # What RFC 7692 leaves open is only how a server says that it cannot inflate something.
 INFLATE_ERRORS = (1002, 1007)
 STRATEGIES = {"default": zlib.Z_DEFAULT_STRATEGY, "filtered": zlib.Z_FILTERED,
@@ -293,6 +301,17 @@ def messages_there_and_back(server, size):
     with server.connect_deflate() as client:
         for seed in range(60 if size < 50_000 else 10):
             echo(client, TEXT, words(size, seed % 4))
+
+
+@case("RFC 7692 §7.1", each=ASKING, heavy=True, needs_deflate=True)
+def long_messages_there_and_back(server, offer):
+    """Whole and in fragments, each before the next one is sent, so that a stall would be felt."""
+    with server.connect_deflate(offer) as client:
+        for index in range(50):
+            data = words(128 * KIB, index % 3)
+            packed = client.deflate.compress(data)
+            size = (len(packed), 128, 256, 1000, 32 * KIB)[index % 5]
+            client.send(*fragments(TEXT, cut(packed, size), rsv=RSV1)).expect_text(data)
 
 
 @case("RFC 7692 §6.1", each={"last": True, "in the middle": False}, needs_deflate=True)
