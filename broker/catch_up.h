@@ -24,6 +24,7 @@
 //     filters are those of the beginning, but for those in `left`.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <string>
@@ -79,6 +80,10 @@ struct CatchUp {
     std::deque<SubscribeRequest> waiting;
 
     bool is_told() const { return state == State::reading; }
+    bool lags_in(uint32_t partition) const {
+        return std::any_of(lagging.begin(), lagging.end(),
+                           [partition](const Part& part) { return part.partition == partition; });
+    }
 };
 
 }  // namespace broker

@@ -6,9 +6,9 @@
 //     (Joins) when it was sequenced has been processed here. So for the live subscriptions of any
 //     connection of the shard, of() is the cursor.
 //  2. Heads rise only. Of a partition owned here it is the owner's own head. Of others it comes
-//  with
-//     their messages, with acknowledgements of interest, with pages, and now and then by itself;
-//     it may lag behind, which costs a client that resumes a repeated look, never a message.
+//     with their messages, with acknowledgements of interest, with pages, and now and then by
+//     itself; it may lag behind, which costs a client that resumes a repeated look, never a
+//     message.
 #pragma once
 
 #include <cstdint>

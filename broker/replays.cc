@@ -55,6 +55,7 @@ void Replays::begin_last(base::Slot slot, Connection& connection) {
                                     .newest_until = head.offset});
     }
     tell_subscribed(slot, catch_up.request, heads, std::nullopt);
+    subscribe(slot, catch_up);
     start_reading(slot, connection);
 }
 
@@ -70,36 +71,28 @@ void Replays::begin_after(base::Slot slot, Connection& connection) {
         refuse(slot, connection, codec::Recovery::invalid_position);
         return;
     }
-    const std::vector<std::string_view> filters = request.filter_views();
-    auto known = request.positions.begin();
-    parts_.partitions.for_each_of(filters, [&](uint32_t partition) {
-        while (known != request.positions.end() && known->partition < partition) ++known;
-        const bool is_known = known != request.positions.end() && known->partition == partition;
-        const uint64_t position = is_known ? known->offset : 0;
-        const uint64_t head = parts_.heads.of(partition);
-        if (position == head) return;  // there is nothing to recover
+    for (const codec::Position& known : known_of(request)) {
+        const uint64_t head = parts_.heads.of(known.partition);
+        if (known.offset == head) continue;  // there is nothing to recover
         catch_up.lagging.push_back(
-            {.partition = partition, .position = position, .joined_at = head});
-    });
-    catch_up.state = State::proving;
-    catch_up.list = lists_.acquire(filters);
-    for (const std::string& filter : request.filters) {
-        parts_.subscriptions.catch_up(slot.index, filter);
+            {.partition = known.partition, .position = known.offset, .joined_at = head});
     }
+    catch_up.state = State::proving;
+    subscribe(slot, catch_up);
     make_ready(slot, catch_up);
 }
 
-void Replays::start_reading(base::Slot slot, Connection& connection) {
-    CatchUp& catch_up = *connection.catch_up;
-    if (catch_up.state == State::joining) {
-        catch_up.list = lists_.acquire(catch_up.request.filter_views());
-        for (const std::string& filter : catch_up.request.filters) {
-            parts_.subscriptions.catch_up(slot.index, filter);
-        }
+void Replays::subscribe(base::Slot slot, CatchUp& catch_up) {
+    catch_up.list = lists_.acquire(catch_up.request.filter_views());
+    for (const std::string& filter : catch_up.request.filters) {
+        parts_.subscriptions.catch_up(slot.index, filter);
     }
-    catch_up.state = State::reading;
+}
+
+void Replays::start_reading(base::Slot slot, Connection& connection) {
+    connection.catch_up->state = State::reading;
     changed_.push_back(slot);
-    make_ready(slot, catch_up);
+    make_ready(slot, *connection.catch_up);
 }
 
 // --- going on
@@ -181,17 +174,7 @@ Replays::Step Replays::prove(base::Slot slot, Connection& connection) {
         part.is_proven = true;
     }
     if (is_waiting) return own_reads_left_ == 0 ? Step::again : Step::waiting;
-    // What the client said of partitions that the filters cannot match is none of this
-    // subscription's business.
-    positions_.clear();
-    const std::vector<std::string_view> filters = catch_up.request.filter_views();
-    auto known = catch_up.request.positions.begin();
-    parts_.partitions.for_each_of(filters, [&](uint32_t partition) {
-        while (known != catch_up.request.positions.end() && known->partition < partition) ++known;
-        if (known == catch_up.request.positions.end() || known->partition != partition) return;
-        positions_.push_back(*known);
-    });
-    tell_subscribed(slot, catch_up.request, positions_, codec::Recovery::recovered);
+    tell_subscribed(slot, catch_up.request, known_of(catch_up.request), codec::Recovery::recovered);
     start_reading(slot, connection);
     return Step::waiting;  // start_reading() made it ready
 }
@@ -410,10 +393,7 @@ void Replays::on_live_message(uint32_t subscriber, const codec::Position& positi
     const base::Slot slot = parts_.connections.slot_of(subscriber);
     Connection& connection = parts_.connections.at(slot);
     CatchUp& catch_up = *connection.catch_up;
-    const bool lags = std::any_of(
-        catch_up.lagging.begin(), catch_up.lagging.end(),
-        [&](const CatchUp::Part& part) { return part.partition == position.partition; });
-    if (lags) return;  // it will be read
+    if (catch_up.lags_in(position.partition)) return;  // it will be read
     const bool fits = connection.queue.is_empty() ||
                       json.size() + announcement_bytes_max <= room_bytes(connection);
     if (!catch_up.is_told() || !fits) {
@@ -438,10 +418,9 @@ void Replays::on_silent_publish(Connection& connection, const PublishResult& res
     CatchUp& catch_up = *connection.catch_up;
     if (catch_up.state == State::idle) return;
     // Where the replay is at head, the message has passed it by.
-    const bool lags = std::any_of(
-        catch_up.lagging.begin(), catch_up.lagging.end(),
-        [&](const CatchUp::Part& part) { return part.partition == result.position.partition; });
-    if (catch_up.state == State::joining || lags) catch_up.silent.push_back(result.position);
+    if (catch_up.state == State::joining || catch_up.lags_in(result.position.partition)) {
+        catch_up.silent.push_back(result.position);
+    }
 }
 
 void Replays::on_unsubscribe(base::Slot slot, Connection& connection,
@@ -547,6 +526,17 @@ void Replays::tell_subscribed(base::Slot slot, const SubscribeRequest& request,
 std::span<const codec::Position> Replays::cursor_of(const SubscribeRequest& request) {
     positions_.clear();
     parts_.heads.append_cursor(request.filter_views(), positions_);
+    return positions_;
+}
+
+std::span<const codec::Position> Replays::known_of(const SubscribeRequest& request) {
+    positions_.clear();
+    auto known = request.positions.begin();
+    parts_.partitions.for_each_of(request.filter_views(), [&](uint32_t partition) {
+        while (known != request.positions.end() && known->partition < partition) ++known;
+        const bool is_known = known != request.positions.end() && known->partition == partition;
+        positions_.push_back({partition, is_known ? known->offset : 0});
+    });
     return positions_;
 }
 

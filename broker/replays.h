@@ -122,6 +122,8 @@ class Replays {
 
     void begin_last(base::Slot slot, Connection& connection);
     void begin_after(base::Slot slot, Connection& connection);
+    // Holds the list of filters, and makes them catch up.
+    void subscribe(base::Slot slot, CatchUp& catch_up);
     void start_reading(base::Slot slot, Connection& connection);
     void refuse(base::Slot slot, Connection& connection, codec::Recovery recovery);
     void go_live(base::Slot slot, Connection& connection);
@@ -132,7 +134,10 @@ class Replays {
     void tell_subscribed(base::Slot slot, const SubscribeRequest& request,
                          std::span<const codec::Position> positions,
                          std::optional<codec::Recovery> recovery);
+    // Both for the partitions that the filters can match: where this shard stands, and where the
+    // client says that it stands (0 where it says nothing). Valid until the next call of either.
     std::span<const codec::Position> cursor_of(const SubscribeRequest& request);
+    std::span<const codec::Position> known_of(const SubscribeRequest& request);
     void go_on(base::Slot slot);
     void make_ready(base::Slot slot, CatchUp& catch_up);
     void make_starved(base::Slot slot, CatchUp& catch_up);

@@ -21,7 +21,8 @@ std::string_view text_of(std::span<const uint8_t> bytes) {
 
 }  // namespace
 
-Session::Session(const Parts& parts, io::ShardId shard) : parts_(parts), shard_(shard) {}
+Session::Session(const Parts& parts, io::ShardId shard)
+    : parts_(parts), shard_(shard), keeps_history_(!parts.settings.topic_rules.empty()) {}
 
 bool Session::is_backlogged(const Connection& connection) const {
     return connection.queue.backlog_bytes() > parts_.settings.outbound_soft_bytes;
@@ -305,7 +306,7 @@ Session::Outcome Session::publish(base::Slot slot, Connection& connection,
                    .slot = slot,
                    .echo = command.echo,
                    // A replay must know what it has to leave out.
-                   .wants_answer = !command.id.empty() || !command.echo,
+                   .wants_answer = !command.id.empty() || (!command.echo && keeps_history_),
                    .id = command.id},
         .topic = command.topic,
         .payload = command.payload,

@@ -113,6 +113,7 @@ class Session {
 
     Parts parts_;
     const io::ShardId shard_;
+    const bool keeps_history_;  // of some topics
     bool is_draining_ = false;
     SlotFifo paused_;   // those that wait for lanes
     std::string json_;  // scratch

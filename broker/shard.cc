@@ -473,7 +473,10 @@ void Shard::Impl::forward_drain() {
                 forward_is_blocked = true;
                 break;
             }
-            if (history_reads_left == 0) return;  // the next turn comes at once
+            if (history_reads_left == 0) {
+                forward_is_blocked = false;  // the next turn comes at once
+                return;
+            }
             Record record = CrossCore::decode(bytes);
             on_request(from, record);
             lane.pop();
