@@ -354,7 +354,8 @@ void Replays::tell_losses(base::Slot slot, const CatchUp& catch_up, const Pages:
         const std::string& filter = catch_up.request.filters[index];
         json_.clear();
         codec::append_gap(json_, catch_up.request.id, filter,
-                          topics::has_wildcard(filter) ? std::string_view() : filter, "evicted");
+                          topics::has_wildcard(filter) ? std::string_view() : filter, std::nullopt,
+                          codec::GapCode::evicted);
         // There is room, or the queue is empty and takes anything.
         parts_.outbox.send_unlimited(slot, codec::Opcode::text, json_);
         parts_.metrics.add(Metric::gaps_total);

@@ -16,12 +16,24 @@ constexpr uint64_t ttl_default_ns = 300 * base::ns_per_s;
 constexpr std::string_view special_in_keys = ",;=\\";
 constexpr std::string_view special_in_values = ",;\\";
 
+struct PolicyName {
+    topics::OnSlow policy;
+    std::string_view name;
+};
+constexpr PolicyName policy_names[] = {
+    {topics::OnSlow::catch_up, "catch_up"},
+    {topics::OnSlow::conflate, "conflate"},
+    {topics::OnSlow::drop_oldest, "drop_oldest"},
+    {topics::OnSlow::disconnect, "disconnect"},
+};
+
 // What the members say; the same key twice is an error, so a value tells that it was given.
 struct Said {
     std::optional<std::string> match;
     std::optional<uint64_t> messages;
     std::optional<uint64_t> bytes;
     std::optional<uint64_t> ttl_ns;
+    std::optional<topics::OnSlow> on_slow;
 };
 
 std::string not_in_range(const RuleMember& member, std::string_view range) {
@@ -66,18 +78,30 @@ std::string say(const RuleMember& member, Said& said) {
                               format_duration(history_ttl_ns_most),
                           said.ttl_ns);
     }
+    if (key == "on_slow") {
+        if (said.on_slow) return "on_slow is given twice";
+        for (const PolicyName& known : policy_names) {
+            if (known.name == value) said.on_slow = known.policy;
+        }
+        if (said.on_slow) return {};
+        return not_in_range(member, "catch_up, conflate, drop_oldest or disconnect");
+    }
     return "unknown key '" + key +
-           "'; known are match, history_messages, history_bytes and history_ttl";
+           "'; known are match, history_messages, history_bytes, history_ttl and on_slow";
 }
 
 // What was said, with what is meant by what was not.
 std::string conclude(const Said& said, topics::TopicRule& rule) {
     if (!said.match) return "match is missing";
     rule.match = *said.match;
+    rule.on_slow = said.on_slow;
     if (said.messages == 0) {
         if (said.bytes || said.ttl_ns) {
             return "history_messages=0 keeps nothing, so history_bytes and history_ttl must not be "
                    "given";
+        }
+        if (said.on_slow == topics::OnSlow::catch_up) {
+            return "on_slow=catch_up reads from history, and history_messages=0 keeps none";
         }
         rule.history_messages_max = 0;
         return {};
@@ -169,6 +193,11 @@ std::vector<RuleMember> members_of(const topics::TopicRule& rule) {
     std::vector<RuleMember> members = {{"match", rule.match}};
     if (rule.history_messages_max != unlimited) {
         members.emplace_back("history_messages", std::to_string(rule.history_messages_max));
+    }
+    if (rule.on_slow) {
+        for (const PolicyName& known : policy_names) {
+            if (known.policy == *rule.on_slow) members.emplace_back("on_slow", known.name);
+        }
     }
     if (!rule.keeps_history()) return members;
     if (rule.history_bytes_max != unlimited) {

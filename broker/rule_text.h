@@ -11,6 +11,10 @@
 // rule that says nothing but match keeps them for five minutes. history_messages=0 says that
 // nothing is kept, as an exception before a wider rule.
 //
+// on_slow=catch_up, conflate, drop_oldest or disconnect says what becomes of messages for which a
+// subscriber has no room (topics::OnSlow). Left out it is catch_up where history is kept, else
+// disconnect.
+//
 // Pure; any thread. Limits: those of the members, below; topic_rules_max rules.
 #pragma once
 

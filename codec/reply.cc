@@ -225,7 +225,7 @@ void append_position_told(std::string& out, const Cursor& cursor) {
 }
 
 void append_gap(std::string& out, std::string_view id, std::string_view filter,
-                std::string_view topic, std::string_view code) {
+                std::string_view topic, std::optional<uint64_t> missed, GapCode code) {
     out.append("{\"op\":\"gap\"");
     append_id(out, id);
     out.append(",\"filter\":");
@@ -236,8 +236,10 @@ void append_gap(std::string& out, std::string_view id, std::string_view filter,
     } else {
         append_json_string(out, topic);
     }
-    out.append(",\"missed\":null,\"code\":");
-    append_json_string(out, code);
+    out.append(",\"missed\":");
+    out.append(missed ? std::to_string(*missed) : "null");
+    out.append(",\"code\":");
+    append_json_string(out, name_of(code));
     out.push_back('}');
 }
 

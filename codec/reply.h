@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "codec/errors.h"
+#include "codec/gap.h"
 #include "codec/payload.h"
 #include "codec/position.h"
 #include "codec/recovery.h"
@@ -54,9 +55,10 @@ void append_message(std::string& out, std::string_view topic, const Position& po
 void append_replay(std::string& out, std::string_view id, uint32_t messages_count);
 void append_live(std::string& out, std::string_view id, const Cursor& cursor);
 void append_position_told(std::string& out, const Cursor& cursor);
-// `topic` empty: more than one, or unknown. How much is missing is not known.
+// `id` empty: of no replay. `topic` empty: more than one, or unknown. `missed` none: it is not
+// known how many messages are missing.
 void append_gap(std::string& out, std::string_view id, std::string_view filter,
-                std::string_view topic, std::string_view code);
+                std::string_view topic, std::optional<uint64_t> missed, GapCode code);
 // A history reply in three steps, with nothing in between: the head, its messages one after the
 // other (their positions are not none), the end.
 void begin_history(std::string& out, std::string_view id, std::string_view topic);

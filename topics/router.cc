@@ -214,6 +214,13 @@ bool Router::wants(SubscriberId subscriber, std::string_view topic) const {
     return false;
 }
 
+void Router::filters_of(SubscriberId subscriber, std::vector<std::string_view>& filters) const {
+    if (subscriber >= impl_->subscriber_filters.size()) return;
+    for (const uint32_t id : impl_->subscriber_filters[subscriber].others()) {
+        filters.push_back(impl_->filters[id].name());
+    }
+}
+
 bool Router::has_filter(std::string_view filter) const {
     return impl_->find_filter(filter, impl_->hash_of(filter)) != none;
 }

@@ -65,6 +65,8 @@ class Router {
     // Whether one of the subscriber's filters matches; looks at all of them, one after the other.
     bool wants(SubscriberId subscriber, std::string_view topic) const;
     bool has_filter(std::string_view filter) const;
+    // Appends the subscriber's filters; the views live until it leaves one of them.
+    void filters_of(SubscriberId subscriber, std::vector<std::string_view>& filters) const;
 
     // Clears `subscribers` and fills it with those that want the topic, each once. The topic must
     // have passed check_topic.

@@ -20,6 +20,13 @@ uint32_t TopicRules::history_rule_of(std::string_view topic) const {
     return none;
 }
 
+OnSlow TopicRules::slow_policy_of(std::string_view topic) const {
+    const auto rule = std::find_if(rules_.begin(), rules_.end(), [&](const TopicRule& candidate) {
+        return matches(candidate.match, topic);
+    });
+    return rule == rules_.end() ? OnSlow::disconnect : rule->slow_policy();
+}
+
 bool TopicRules::keep_all_of(std::string_view filter) const {
     for (uint32_t index = 0; index < rules_.size(); ++index) {
         const TopicRule& rule = rules_[index];

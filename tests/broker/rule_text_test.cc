@@ -42,6 +42,23 @@ TEST(RuleText, AllMembers) {
         << "in any order";
 }
 
+TEST(RuleText, PolicyForSlowConsumers) {
+    using topics::OnSlow;
+    EXPECT_EQ(parse_one("match=a").slow_policy(), OnSlow::catch_up);
+    EXPECT_EQ(parse_one("match=a,history_messages=0").slow_policy(), OnSlow::disconnect);
+    for (const char* text : {"match=a,history_messages=7,on_slow=catch_up",
+                             "match=a,history_messages=7,on_slow=conflate",
+                             "match=a,history_messages=0,on_slow=drop_oldest",
+                             "match=a,history_messages=0,on_slow=disconnect"}) {
+        const TopicRule rule = parse_one(text);
+        EXPECT_TRUE(rule.on_slow.has_value());
+        EXPECT_EQ(rules_text(std::vector<TopicRule>{rule}), text);
+    }
+    expect_error("match=a,on_slow=wait", {"on_slow", "'wait'", "conflate"});
+    expect_error("match=a,on_slow=conflate,on_slow=conflate", {"twice"});
+    expect_error("match=a,history_messages=0,on_slow=catch_up", {"catch_up", "keeps none"});
+}
+
 TEST(RuleText, WhatIsLeftOut) {
     EXPECT_EQ(parse_one("match=a"), (TopicRule{.match = "a",
                                                .history_messages_max = 100,

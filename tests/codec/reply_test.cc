@@ -52,8 +52,8 @@ TEST(Reply, AnEmptyIdLeavesTheMemberOut) {
               R"({"op":"published","duplicate":true})");
     EXPECT_EQ(built(append_replay, "", 1u), R"({"op":"replay","count":1})");
     EXPECT_EQ(built(append_live, "", none), R"({"op":"live","cursor":{"epoch":"e","pos":[]}})");
-    EXPECT_EQ(built(append_gap, "", "a", "a", "evicted"),
-              R"({"op":"gap","filter":"a","topic":"a","missed":null,"code":"evicted"})");
+    EXPECT_EQ(built(append_gap, "", "a", "a", 17, GapCode::slow_consumer),
+              R"({"op":"gap","filter":"a","topic":"a","missed":17,"code":"slow_consumer"})");
     EXPECT_EQ(built(append_pong, ""), R"({"op":"pong"})");
     EXPECT_EQ(built(append_error, "", ErrorCode::unknown_op, "r"),
               R"({"op":"error","code":"unknown_op","reason":"r"})");
@@ -140,10 +140,10 @@ TEST(Reply, WhatAReplaySays) {
               R"({"op":"replay","id":"r","count":4294967295})");
     EXPECT_EQ(built(append_live, "1", cursor),
               R"({"op":"live","id":1,"cursor":{"epoch":"e","pos":["3:9"]}})");
-    EXPECT_EQ(built(append_gap, "1", "news/#", "", "evicted"),
+    EXPECT_EQ(built(append_gap, "1", "news/#", "", std::nullopt, GapCode::evicted),
               R"({"op":"gap","id":1,"filter":"news/#","topic":null,"missed":null,)"
               R"("code":"evicted"})");
-    EXPECT_EQ(built(append_gap, "1", "a\"b", "a\"b", "evicted"),
+    EXPECT_EQ(built(append_gap, "1", "a\"b", "a\"b", std::nullopt, GapCode::evicted),
               R"({"op":"gap","id":1,"filter":"a\"b","topic":"a\"b","missed":null,)"
               R"("code":"evicted"})");
 }
@@ -158,9 +158,9 @@ std::string history(const std::vector<Payload>& payloads, bool more,
         for (const Payload& payload : payloads) {
             append_history_message(out, {.partition = 5, .offset = offset++}, payload);
         }
-        end_history(out, {.cursor = {.epoch = "e", .positions = reached},
-                          .more = more,
-                          .recovery = recovery});
+        end_history(
+            out,
+            {.cursor = {.epoch = "e", .positions = reached}, .more = more, .recovery = recovery});
     };
     return built(append);
 }

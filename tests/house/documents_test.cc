@@ -13,6 +13,7 @@
 #include "broker/metrics.h"
 #include "broker/settings.h"
 #include "codec/errors.h"
+#include "codec/gap.h"
 #include "codec/recovery.h"
 
 namespace {
@@ -53,6 +54,14 @@ TEST(Documents, RecoveryCodes) {
     FANFARE_RECOVERY_CODES(FANFARE_X)
 #undef FANFARE_X
     EXPECT_EQ(table_in("PROTOCOL.md", "recovery codes"), table);
+}
+
+TEST(Documents, GapCodes) {
+    std::string table = "| code | why |\n|---|---|\n";
+#define FANFARE_X(name, reason) table += "| " + code(#name) + " | " + std::string(reason) + " |\n";
+    FANFARE_GAP_CODES(FANFARE_X)
+#undef FANFARE_X
+    EXPECT_EQ(table_in("PROTOCOL.md", "gap codes"), table);
 }
 
 std::string text_of(broker::Reconnect reconnect) {

@@ -34,6 +34,19 @@ std::vector<SubscriberId> sorted_match(Router& router, std::string_view topic) {
 using Ids = std::vector<SubscriberId>;
 using Names = std::vector<std::string>;
 
+TEST(Router, filters_of_a_subscriber) {
+    Router router(1);
+    router.subscribe(3, "a");
+    router.subscribe(3, "b/#");
+    router.subscribe(4, "c");
+    std::vector<std::string_view> filters;
+    router.filters_of(3, filters);
+    EXPECT_EQ((std::vector<std::string_view>{"a", "b/#"}), filters);
+    filters.clear();
+    router.filters_of(99, filters);
+    EXPECT_TRUE(filters.empty());
+}
+
 TEST(Router, an_empty_one_matches_nothing) {
     Router router(seed);
     EXPECT_EQ(Ids{}, match(router, "a"));

@@ -29,6 +29,16 @@ TEST(TopicRules, without_rules_nothing_is_kept) {
     EXPECT_TRUE(TopicRules({nothing("#"), keep("a")}).keep_anything());
 }
 
+TEST(TopicRules, the_first_rule_that_matches_decides_about_slow_consumers) {
+    TopicRule ticker = nothing("ticker/#");
+    ticker.on_slow = OnSlow::conflate;
+    const TopicRules rules({ticker, keep("chat/#"), nothing("#")});
+    EXPECT_EQ(OnSlow::conflate, rules.slow_policy_of("ticker/a"));
+    EXPECT_EQ(OnSlow::catch_up, rules.slow_policy_of("chat/a"));
+    EXPECT_EQ(OnSlow::disconnect, rules.slow_policy_of("else"));
+    EXPECT_EQ(OnSlow::disconnect, TopicRules().slow_policy_of("a"));
+}
+
 TEST(TopicRules, the_first_rule_that_matches_decides) {
     const TopicRules rules({keep("chat/vip"), nothing("chat/+"), keep("chat/#"), keep("news/#")});
     EXPECT_EQ(0u, rules.history_rule_of("chat/vip"));
