@@ -37,6 +37,10 @@
 namespace broker {
 
 struct CatchUp {
+    // What catches up: the subscription of a request, or the connection's live stream, which a slow
+    // client let fall behind. The stream is always in state reading, until it has arrived; it has
+    // the live filters in the place of a request's, and what it reads is not announced.
+    enum class Kind : uint8_t { replay, stream };
     enum class State : uint8_t { idle, joining, proving, reading };
 
     struct Part {
@@ -45,8 +49,8 @@ struct CatchUp {
         bool is_waiting = false;    // for a page from another shard
         bool was_answered = false;  // by its owner, so that its head is known here
         uint64_t position = 0;
-        // The shard's head at the beginning. What lies above it comes by the connection's live
-        // filters where they match, and is left out of the replay.
+        // Where the connection's live stream stood at the beginning. What lies above it comes by
+        // its live filters where they match, and is left out of the replay.
         uint64_t joined_at = 0;
         // `last`: up to here only the newest of each topic, above it all. 0: all.
         uint64_t newest_until = 0;
@@ -64,6 +68,7 @@ struct CatchUp {
     static constexpr size_t silent_max = 1'024;
     static constexpr size_t waiting_max = 16;
 
+    Kind kind = Kind::replay;
     State state = State::idle;
     bool is_ready = false;    // stands in the list of those that can go on
     bool is_starved = false;  // stands in the list of those that found no room towards an owner

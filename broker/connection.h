@@ -21,6 +21,8 @@
 //  2. `http` exists exactly in state http; `stash` exactly while reading is paused.
 //  3. A connection has subscriptions, live or catching up, only in state open.
 //  4. The slot is released by the event of close, which is the last one.
+//  5. is_slow is true exactly while the connection is doomed, has a stream_lag, or an overflow with
+//     messages or losses in it.
 #pragma once
 
 #include <cstdint>
@@ -32,6 +34,7 @@
 #include "broker/close_codes.h"
 #include "broker/compression.h"
 #include "broker/outbound_queue.h"
+#include "broker/overflow.h"
 #include "codec/frame_decoder.h"
 #include "codec/http.h"
 #include "io/base/slab.h"
@@ -87,11 +90,14 @@ struct Connection {
     bool recv_stopping = false;  // recv_stop was called; the receive's last event is still to come
     bool recv_starved = false;   // waits for a buffer in the shard's list
     bool is_dirty = false;       // stands in the outbox's list
-    bool is_doomed = false;      // passed the hard limit; is closed at the end of the turn
-    bool is_over_limit = false;  // accepted only to be told 503
-    bool is_browser = false;     // sent an Origin
-    bool is_echo = false;        // upgraded at /echo: messages go back as they came
-    bool peer_ended = false;     // the peer's end of stream has arrived
+    bool is_prompt_dirty = false;  // stands in the outbox's list of those that go first
+    bool is_prompt = false;        // something is queued that does not wait behind big fan-outs
+    bool is_slow = false;          // messages for it take the way of SlowConsumers and Replays
+    bool is_doomed = false;        // passed the hard limit; is closed at the end of the turn
+    bool is_over_limit = false;    // accepted only to be told 503
+    bool is_browser = false;       // sent an Origin
+    bool is_echo = false;          // upgraded at /echo: messages go back as they came
+    bool peer_ended = false;       // the peer's end of stream has arrived
     bool was_upgraded = false;
     bool history_pending = false;     // another shard was asked for a page of history
     bool close_frame_owed = false;    // the Close frame follows when nothing is in flight any more
@@ -114,7 +120,13 @@ struct Connection {
     std::unique_ptr<Stash> stash;
     std::unique_ptr<DeflateContext> deflate;  // null unless a context was granted
     std::unique_ptr<CatchUp> catch_up;        // null unless a subscription is not live yet
+    std::unique_ptr<CatchUp> stream_lag;      // null unless the live stream is read from history
+    std::unique_ptr<Overflow> overflow;       // null unless it was slow of late
 
+    void update_slow() {
+        is_slow =
+            is_doomed || stream_lag != nullptr || (overflow != nullptr && !overflow->is_idle());
+    }
     bool wants_bytes() const {
         return state != ConnectionState::joining && state != ConnectionState::closed &&
                !peer_ended && pause == Pause::none;

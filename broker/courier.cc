@@ -102,7 +102,8 @@ bool Courier::write(io::Lane& lane, const Owed& owed) {
         case RecordType::interest_remove:
             return CrossCore::write_filter(lane, owed.type, owed.filter, owed.token);
         case RecordType::quiesced:
-        case RecordType::drained: return CrossCore::write_marker(lane, owed.type, owed.token);
+        case RecordType::drained:
+        case RecordType::caught_up: return CrossCore::write_marker(lane, owed.type, owed.token);
         case RecordType::publish:
         case RecordType::history_read:
         case RecordType::message:
@@ -134,6 +135,10 @@ void Courier::tell_quiesced(io::ShardId to) {
 
 void Courier::tell_drained(io::ShardId to) {
     tell(to, destinations_[to].deliver, mesh_.deliver(self_, to), {RecordType::drained, {}, 0});
+}
+
+void Courier::tell_caught_up(io::ShardId to) {
+    tell(to, destinations_[to].deliver, mesh_.deliver(self_, to), {RecordType::caught_up, {}, 0});
 }
 
 void Courier::settle(std::deque<Owed>& queue, io::Lane& lane, Destination& destination) {

@@ -60,6 +60,7 @@ class Courier {
     void tell_interest(io::ShardId to, RecordType type, std::string_view filter, uint32_t token);
     void tell_quiesced(io::ShardId to);
     void tell_drained(io::ShardId to);
+    void tell_caught_up(io::ShardId to);
     bool owes() const { return owed_count_ > 0; }
 
     // Publishes what was written and wakes whom it concerns.

@@ -40,6 +40,7 @@ enum class RecordType : uint8_t {
     history_message,  // one of a page
     history_end,      // the page is complete, and how far it reaches
     drained,          // nothing will be sequenced by this shard any more
+    caught_up,        // no live stream of this shard reads history any more
 };
 
 // Who published, so that the answer finds its way back and echo:false can be kept.
@@ -140,7 +141,7 @@ class CrossCore {
                                               const PublishResult& result);
     [[nodiscard]] static bool write_filter(io::Lane& lane, RecordType type, std::string_view filter,
                                            uint32_t token);
-    // interest_ack (with its token), quiesced, drained.
+    // interest_ack (with its token), quiesced, drained, caught_up.
     [[nodiscard]] static bool write_marker(io::Lane& lane, RecordType type, uint32_t token);
     [[nodiscard]] static bool write_heads(io::Lane& lane, std::span<const codec::Position> heads);
     [[nodiscard]] bool write_history_read(io::Lane& lane, uint32_t token,

@@ -65,7 +65,29 @@ void Fanout::deliver(const Publication& publication) {
     if (json_.empty()) {
         codec::append_message(json_, publication.topic, publication.position, publication.payload);
     }
-    parts_.outbox.fan_out(json_, matched_);
+    OutboundMessage message{.json = json_};
+    slow_.clear();
+    parts_.outbox.fan_out(message, matched_, slow_);
+    if (!slow_.empty()) deliver_to_slow(publication, message);
+    parts_.outbox.release(message);
+}
+
+void Fanout::deliver_to_slow(const Publication& publication, OutboundMessage& message) {
+    const topics::OnSlow policy = parts_.rules.slow_policy_of(publication.topic);
+    for (const topics::SubscriberId subscriber : slow_) {
+        const base::Slot slot = parts_.connections.slot_of(subscriber);
+        Connection& connection = parts_.connections.at(slot);
+        if (!publication.position.is_none()) {
+            if (Replays::lags(connection, publication.position.partition)) continue;
+            const bool waits = SlowConsumers::has_waiting(connection) ||
+                               !parts_.outbox.has_room(connection, message);
+            if (policy == topics::OnSlow::catch_up && waits) {
+                parts_.replays.fall_behind(slot, publication.position);
+                continue;
+            }
+        }
+        parts_.slow_consumers.deliver(slot, publication.topic, message, policy);
+    }
 }
 
 // Subscriptions that are catching up get what has a position announced, in its order among what

@@ -23,6 +23,7 @@
 #include "broker/outbox.h"
 #include "broker/partitions.h"
 #include "broker/replays.h"
+#include "broker/slow_consumers.h"
 #include "broker/subscriptions.h"
 #include "topics/history.h"
 #include "topics/key_window.h"
@@ -43,7 +44,9 @@ class Fanout {
         Subscriptions& subscriptions;
         topics::Router& interest;
         Replays& replays;
+        SlowConsumers& slow_consumers;
         Outbox& outbox;
+        const topics::TopicRules& rules;
         ShardMetrics& metrics;
     };
     explicit Fanout(const Parts& parts) : parts_(parts) {}
@@ -65,12 +68,14 @@ class Fanout {
 
   private:
     void deliver_to_replays(const Publication& publication);
+    void deliver_to_slow(const Publication& publication, OutboundMessage& message);
 
     Parts parts_;
     // Scratch, kept for its memory.
     std::vector<topics::SubscriberId> matched_;
     std::vector<topics::SubscriberId> catching_up_;
     std::vector<topics::SubscriberId> interested_;
+    std::vector<topics::SubscriberId> slow_;
     std::string json_;
 };
 

@@ -8,14 +8,15 @@ using State = ConnectionState;
 
 Lifecycle::Lifecycle(io::Reactor& reactor, base::Slab<Connection>& connections,
                      io::TimerWheel& timers, Outbox& outbox, Subscriptions& subscriptions,
-                     Replays& replays, Joins& joins, Compression& compression,
-                     ShardMetrics& metrics, const Settings& settings)
+                     Replays& replays, SlowConsumers& slow_consumers, Joins& joins,
+                     Compression& compression, ShardMetrics& metrics, const Settings& settings)
     : reactor_(reactor),
       connections_(connections),
       timers_(timers),
       outbox_(outbox),
       subscriptions_(subscriptions),
       replays_(replays),
+      slow_consumers_(slow_consumers),
       joins_(joins),
       compression_(compression),
       metrics_(metrics),
@@ -43,6 +44,7 @@ void Lifecycle::leave_open(base::Slot slot, Connection& connection) {
     metrics_.subtract(Metric::websockets);
     gone_.clear();
     replays_.forget(connection);
+    slow_consumers_.forget(connection);
     subscriptions_.unsubscribe_all(slot.index, gone_);
     for (const std::string& filter : gone_) joins_.filter_gone(filter);
     connection.decoder = codec::FrameDecoder(codec::Role::server);
@@ -92,6 +94,7 @@ void Lifecycle::close_websocket(base::Slot slot, CloseCode code, std::string_vie
     CHECK(connection.state == State::open);
     connection.close_code = static_cast<uint16_t>(code);
     connection.close_reason = reason;
+    if (queued == Queued::flush) slow_consumers_.settle(slot);
     begin_closing(slot, connection);
     if (queued == Queued::flush) {
         append_close_frame(slot, connection);
@@ -104,6 +107,7 @@ void Lifecycle::close_answered(base::Slot slot, uint16_t code) {
     Connection& connection = connections_.at(slot);
     CHECK(connection.state == State::open);
     connection.close_code = code;
+    slow_consumers_.settle(slot);
     begin_closing(slot, connection);
     // What was queued before goes first: the peer may read on until our Close (RFC 6455 §1.4).
     append_close_frame(slot, connection);

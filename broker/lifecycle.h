@@ -23,6 +23,7 @@
 #include "broker/outbox.h"
 #include "broker/replays.h"
 #include "broker/settings.h"
+#include "broker/slow_consumers.h"
 #include "broker/subscriptions.h"
 #include "io/timer_wheel.h"
 
@@ -31,8 +32,9 @@ namespace broker {
 class Lifecycle {
   public:
     Lifecycle(io::Reactor& reactor, base::Slab<Connection>& connections, io::TimerWheel& timers,
-              Outbox& outbox, Subscriptions& subscriptions, Replays& replays, Joins& joins,
-              Compression& compression, ShardMetrics& metrics, const Settings& settings);
+              Outbox& outbox, Subscriptions& subscriptions, Replays& replays,
+              SlowConsumers& slow_consumers, Joins& joins, Compression& compression,
+              ShardMetrics& metrics, const Settings& settings);
 
     base::Slot accept(io::Socket socket, uint16_t listener);
 
@@ -78,6 +80,7 @@ class Lifecycle {
     Outbox& outbox_;
     Subscriptions& subscriptions_;
     Replays& replays_;
+    SlowConsumers& slow_consumers_;
     Joins& joins_;
     Compression& compression_;
     ShardMetrics& metrics_;

@@ -33,7 +33,15 @@ namespace broker {
     X(replayed_messages_total, counter, "Messages queued by replays, each also a delivery.")       \
     X(resumes_total, counter, "Subscriptions that began exactly where their client had been.")     \
     X(resumes_refused_total, counter, "Subscriptions that could not, and began live.")             \
-    X(gaps_total, counter, "Gaps told: history was evicted before a replay could read it.")        \
+    X(gaps_total, counter, "Gaps told to subscribers.")                                            \
+    X(slow_consumers, gauge, "Connections whose queue was full of late.")                          \
+    X(slow_consumers_total, counter, "Times that a connection became one of these.")               \
+    X(streams_behind, gauge, "Connections whose live stream is read from history, being slow.")    \
+    X(streams_behind_total, counter, "Times that a stream fell behind.")                           \
+    X(messages_dropped_total, counter, "Messages dropped for one slow subscriber each.")           \
+    X(messages_conflated_total, counter,                                                           \
+      "Messages replaced by newer ones for one slow subscriber.")                                  \
+    X(held_bytes, gauge, "Cost of messages that wait behind the queues of slow subscribers.")      \
     X(deliveries_total, counter, "Messages queued to subscribers.")                                \
     X(messages_compressed_total, counter, "Messages compressed, each once for all who share it.")  \
     X(messages_inflated_total, counter, "Compressed messages received.")                           \

@@ -18,6 +18,7 @@ Outbox::Outbox(io::Reactor& reactor, base::Slab<Connection>& connections, Compre
       connections_(connections),
       compression_(compression),
       metrics_(metrics),
+      soft_bytes_(settings.outbound_soft_bytes),
       hard_bytes_(settings.outbound_hard_bytes) {}
 
 Outbox::~Outbox() {
@@ -37,9 +38,15 @@ bool Outbox::admit(base::Slot slot, Connection& connection, const Range& range) 
     // An empty queue takes any message, or one message larger than the limit would doom all its
     // subscribers.
     if (backlog == 0 || backlog + range.size() <= hard_bytes_) return true;
-    connection.is_doomed = true;
-    doomed_.push_back(slot);
+    doom(slot, connection);
     return false;
+}
+
+void Outbox::doom(base::Slot slot, Connection& connection) {
+    if (connection.is_doomed) return;
+    connection.is_doomed = true;
+    connection.is_slow = true;
+    doomed_.push_back(slot);
 }
 
 void Outbox::account(Connection& connection, uint32_t before_bytes) {
@@ -47,9 +54,11 @@ void Outbox::account(Connection& connection, uint32_t before_bytes) {
 }
 
 void Outbox::mark_dirty(base::Slot slot, Connection& connection) {
-    if (connection.is_dirty || connection.queue.is_in_flight()) return;
-    connection.is_dirty = true;
-    dirty_.push(slot);
+    if (connection.queue.is_in_flight()) return;
+    bool& is_listed = connection.is_prompt ? connection.is_prompt_dirty : connection.is_dirty;
+    if (is_listed) return;
+    is_listed = true;
+    (connection.is_prompt ? prompt_ : bulk_).push(slot);
 }
 
 Range Outbox::append_compressed(std::string_view json) {
@@ -65,35 +74,81 @@ Range Outbox::append_compressed_frame(codec::Opcode opcode, std::span<const uint
     return chunks_.append({header, header_bytes}, payload, ChunkStream::compressed);
 }
 
-void Outbox::fan_out(std::string_view json, std::span<const uint32_t> subscribers) {
-    // Each form is made when the first subscriber needs it.
-    Range plain;
-    Range compressed;
-    bool compression_tried = false;
+bool Outbox::wants_compressed(const Connection& connection, const OutboundMessage& message) const {
+    return connection.deflate_window_bits != 0 &&
+           codec::fits_window(message.json.size(), connection.deflate_window_bits);
+}
+
+const Range& Outbox::frame_of(const Connection& connection, OutboundMessage& message) {
+    if (wants_compressed(connection, message)) {
+        if (!message.compression_was_tried) message.compressed = append_compressed(message.json);
+        message.compression_was_tried = true;
+        if (message.compressed.chunk != nullptr) return message.compressed;
+    }
+    if (message.plain.chunk == nullptr) {
+        message.plain = append_frame(codec::Opcode::text, message.json);
+    }
+    return message.plain;
+}
+
+const Range& Outbox::frame_alone(const Connection& connection, OutboundMessage& message) {
+    const Range& frame = frame_of(connection, message);
+    Range& alone = &frame == &message.compressed ? message.compressed_alone : message.plain_alone;
+    if (alone.chunk == nullptr) alone = chunks_.append_alone({frame.data(), frame.size()});
+    return alone;
+}
+
+void Outbox::release(OutboundMessage& message) {
+    for (Range* range :
+         {&message.plain, &message.compressed, &message.plain_alone, &message.compressed_alone}) {
+        if (range->chunk != nullptr) chunks_.release(*range);
+        *range = Range{};
+    }
+}
+
+void Outbox::fan_out(OutboundMessage& message, std::span<const uint32_t> subscribers,
+                     std::vector<uint32_t>& slow) {
+    const Urgency urgency =
+        subscribers.size() > prompt_subscribers_max ? Urgency::bulk : Urgency::prompt;
     uint64_t deliveries = 0;
     for (const uint32_t subscriber : subscribers) {
         Connection& connection = connections_.at_index(subscriber);
-        const base::Slot slot = connections_.slot_of(subscriber);
-        const Range* range = &plain;
-        if (connection.deflate_window_bits != 0 &&
-            codec::fits_window(json.size(), connection.deflate_window_bits)) {
-            if (!compression_tried) compressed = append_compressed(json);
-            compression_tried = true;
-            if (compressed.chunk != nullptr) range = &compressed;
+        const Range& frame = frame_of(connection, message);
+        const uint64_t backlog = connection.queue.backlog_bytes();
+        const bool is_full = backlog > 0 && backlog + frame.size() > soft_bytes_;
+        if (is_full || connection.is_slow) {
+            slow.push_back(subscriber);
+            continue;
         }
-        if (range->chunk == nullptr) plain = append_frame(codec::Opcode::text, json);
-        if (!admit(slot, connection, *range)) continue;
-        connection.queue.push(*range);
-        pushed(slot, connection, *range);
+        connection.queue.push(frame);
+        pushed(connections_.slot_of(subscriber), connection, frame, urgency);
         ++deliveries;
     }
-    if (plain.chunk != nullptr) chunks_.release(plain);
-    if (compressed.chunk != nullptr) chunks_.release(compressed);
     metrics_.add(Metric::deliveries_total, deliveries);
 }
 
-void Outbox::pushed(base::Slot slot, Connection& connection, const Range& range) {
+bool Outbox::has_room(const Connection& connection, OutboundMessage& message) {
+    const uint64_t backlog = connection.queue.backlog_bytes();
+    return backlog == 0 || backlog + frame_of(connection, message).size() <= soft_bytes_;
+}
+
+void Outbox::push(base::Slot slot, Connection& connection, OutboundMessage& message) {
+    push_frame(slot, connection, frame_of(connection, message));
+    metrics_.add(Metric::deliveries_total);
+}
+
+void Outbox::push_or_doom(base::Slot slot, Connection& connection, OutboundMessage& message) {
+    if (admit(slot, connection, frame_of(connection, message))) push(slot, connection, message);
+}
+
+void Outbox::push_frame(base::Slot slot, Connection& connection, const Range& frame) {
+    connection.queue.push(frame);
+    pushed(slot, connection, frame, Urgency::bulk);
+}
+
+void Outbox::pushed(base::Slot slot, Connection& connection, const Range& range, Urgency urgency) {
     outbound_bytes_ += range.size();
+    if (urgency == Urgency::prompt) connection.is_prompt = true;
     mark_dirty(slot, connection);
 }
 
@@ -143,10 +198,13 @@ void Outbox::send_announced(base::Slot slot, std::string_view announcement,
     Connection& connection = connections_.at(slot);
     if (connection.is_doomed) return;
     send_unlimited(slot, codec::Opcode::text, announcement);
-    for (const Range& range : frames) {
-        connection.queue.push(range);
-        pushed(slot, connection, range);
-    }
+    send_stored(slot, frames);
+}
+
+void Outbox::send_stored(base::Slot slot, std::span<const Range> frames) {
+    Connection& connection = connections_.at(slot);
+    if (connection.is_doomed) return;
+    for (const Range& frame : frames) push_frame(slot, connection, frame);
 }
 
 void Outbox::send_announced_text(base::Slot slot, std::string_view announcement,
@@ -202,26 +260,36 @@ void Outbox::drop_all(Connection& connection) {
     account(connection, before_bytes);
 }
 
-void Outbox::send(base::Slot slot, Connection& connection) {
+bool Outbox::send(base::Slot slot) {
+    Connection& connection = connections_.at(slot);
+    const bool may_send =
+        connection.state != ConnectionState::joining && connection.state != ConnectionState::closed;
+    if (!may_send || connection.queue.is_empty() || connection.queue.is_in_flight()) return false;
     iovec parts[io::iovecs_per_send_max];
     const uint32_t before_bytes = connection.queue.backlog_bytes();
     const uint32_t count = connection.queue.gather(parts, chunks_);
     account(connection, before_bytes);
     connection.send_began_ns = reactor_.now_ns();
+    connection.is_prompt = false;
     reactor_.send(connection.socket, slot, {parts, count});
+    return true;
 }
 
 void Outbox::flush() {
-    for (uint32_t sends = 0; sends < sends_per_turn_max && !dirty_.is_empty();) {
-        const base::Slot slot = dirty_.pop();
+    uint32_t sends = 0;
+    while (!prompt_.is_empty() && sends < sends_per_turn_max - bulk_sends_per_turn_min) {
+        const base::Slot slot = prompt_.pop();
+        Connection* connection = connections_.find(slot);
+        if (connection == nullptr) continue;
+        connection->is_prompt_dirty = false;
+        if (send(slot)) ++sends;
+    }
+    while (!bulk_.is_empty() && sends < sends_per_turn_max) {
+        const base::Slot slot = bulk_.pop();
         Connection* connection = connections_.find(slot);
         if (connection == nullptr) continue;
         connection->is_dirty = false;
-        const bool may_send = connection->state != ConnectionState::joining &&
-                              connection->state != ConnectionState::closed;
-        if (!may_send || connection->queue.is_empty() || connection->queue.is_in_flight()) continue;
-        send(slot, *connection);
-        ++sends;
+        if (send(slot)) ++sends;
     }
     metrics_.set(Metric::outbound_bytes, outbound_bytes_);
     metrics_.set(Metric::chunk_memory_bytes, chunks_.held_bytes());

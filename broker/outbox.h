@@ -4,11 +4,16 @@
 // Owner: a shard. Thread: its shard's.
 // Invariants:
 //  1. A frame is encoded and appended once, however many queues refer to it.
-//  2. A connection stands in the dirty list at most once, and whoever has bytes to send and no send
-//     in flight stands in it.
-//  3. flush() starts at most sends_per_turn_max sends, in the order in which connections became
-//     dirty, so that a huge topic does not delay a small room for longer than a turn.
-//  4. Passing the hard limit does not close at once (the caller may be in the middle of a fan-out):
+//  2. A connection stands in each of the two dirty lists at most once, and whoever has bytes to
+//  send
+//     and no send in flight stands in one of them.
+//  3. flush() starts at most sends_per_turn_max sends, first of those that were queued for few,
+//  then
+//     of those for many, each in the order in which connections became dirty: so a huge topic does
+//     not delay a small room for longer than a turn, and a part of every turn is left to it.
+//  4. A message is queued up to the soft limit only; what becomes of it above is decided by others
+//     (SlowConsumers), who may queue it up to the hard limit.
+//  5. Passing the hard limit does not close at once (the caller may be in the middle of a fan-out):
 //     the connection is doomed, gets nothing more, and the shard closes it in the same turn.
 #pragma once
 
@@ -30,6 +35,16 @@
 
 namespace broker {
 
+// One message on its way to many queues, each of its forms encoded when the first queue needs it.
+struct OutboundMessage {
+    std::string_view json;
+    Range plain;
+    Range compressed;
+    Range plain_alone;  // in chunks of their own, for queues where they will wait for long
+    Range compressed_alone;
+    bool compression_was_tried = false;
+};
+
 class Outbox {
   public:
     Outbox(io::Reactor& reactor, base::Slab<Connection>& connections, Compression& compression,
@@ -37,8 +52,20 @@ class Outbox {
     ~Outbox();
 
     // One message for many subscribers, by the index of their slots: as a text frame, or as a
-    // compressed one for those who negotiated it.
-    void fan_out(std::string_view json, std::span<const uint32_t> subscribers);
+    // compressed one for those who negotiated it. Those for whom there is no room are appended to
+    // `slow`. The message is to be released in the end.
+    void fan_out(OutboundMessage& message, std::span<const uint32_t> subscribers,
+                 std::vector<uint32_t>& slow);
+    // The same for one subscriber, in steps. A full queue is one above the soft limit; an empty one
+    // takes any message, or one larger than the limit would reach nobody.
+    bool has_room(const Connection& connection, OutboundMessage& message);
+    void push(base::Slot slot, Connection& connection, OutboundMessage& message);
+    void push_or_doom(base::Slot slot, Connection& connection, OutboundMessage& message);
+    // The frame in a chunk of its own, which the message holds.
+    const Range& frame_alone(const Connection& connection, OutboundMessage& message);
+    void push_frame(base::Slot slot, Connection& connection, const Range& frame);
+    void release(OutboundMessage& message);
+    void doom(base::Slot slot, Connection& connection);
 
     // One text frame in the ordered stream of one connection.
     void send_ordered(base::Slot slot, std::string_view json);
@@ -54,6 +81,8 @@ class Outbox {
     void send_announced(base::Slot slot, std::string_view announcement,
                         std::span<const Range> frames);
     void send_announced_text(base::Slot slot, std::string_view announcement, std::string_view json);
+    // The same without one.
+    void send_stored(base::Slot slot, std::span<const Range> frames);
     // Bytes of an HTTP response.
     void send_raw(base::Slot slot, std::string_view bytes);
 
@@ -71,14 +100,22 @@ class Outbox {
     void drop_all(Connection& connection);
 
     void flush();
-    bool has_dirty() const { return !dirty_.is_empty(); }
+    bool has_dirty() const { return !prompt_.is_empty() || !bulk_.is_empty(); }
     // The connections that passed the hard limit since the last call.
     [[nodiscard]] std::vector<base::Slot> take_doomed();
 
   private:
     static constexpr uint32_t sends_per_turn_max = 1'024;
+    // So many of a turn are left to those that wait behind big fan-outs.
+    static constexpr uint32_t bulk_sends_per_turn_min = 256;
+    // A message for more subscribers is a big fan-out.
+    static constexpr size_t prompt_subscribers_max = 256;
+
+    enum class Urgency : uint8_t { prompt, bulk };
 
     [[nodiscard]] Range append_frame(codec::Opcode opcode, std::string_view payload);
+    bool wants_compressed(const Connection& connection, const OutboundMessage& message) const;
+    const Range& frame_of(const Connection& connection, OutboundMessage& message);
     // None (a null chunk) when the message is not worth it.
     [[nodiscard]] Range append_compressed(std::string_view json);
     [[nodiscard]] Range append_compressed_frame(codec::Opcode opcode,
@@ -86,18 +123,23 @@ class Outbox {
     // False when the range would pass the hard limit; the connection is doomed then.
     [[nodiscard]] bool admit(base::Slot slot, Connection& connection, const Range& range);
     // After a range was pushed: accounts for it, and has it sent.
-    void pushed(base::Slot slot, Connection& connection, const Range& range);
+    void pushed(base::Slot slot, Connection& connection, const Range& range,
+                Urgency urgency = Urgency::prompt);
     void mark_dirty(base::Slot slot, Connection& connection);
-    void send(base::Slot slot, Connection& connection);
+    // Sends what is queued, if that can be done now.
+    bool send(base::Slot slot);
     void account(Connection& connection, uint32_t before_bytes);
 
     io::Reactor& reactor_;
     base::Slab<Connection>& connections_;
     Compression& compression_;
     ShardMetrics& metrics_;
+    const uint64_t soft_bytes_;
     const uint64_t hard_bytes_;
     ChunkPool chunks_;
-    SlotFifo dirty_;
+    // A connection may stand in both.
+    SlotFifo prompt_;
+    SlotFifo bulk_;
     std::vector<base::Slot> doomed_;
     uint64_t outbound_bytes_ = 0;
 };

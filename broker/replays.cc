@@ -31,7 +31,9 @@ void Replays::begin(base::Slot slot, const SubscribeRequest& request) {
         for (const std::string& filter : request.filters) {
             parts_.subscriptions.go_live(slot.index, filter);
         }
-        tell_subscribed(slot, request, cursor_of(request), std::nullopt);
+        parts_.slow_consumers.settle(slot);
+        tell_subscribed(slot, request, stream_of(connection, request), std::nullopt);
+        live_filters_changed(slot, connection);
         return;
     }
     CatchUp& catch_up = *connection.catch_up;
@@ -47,14 +49,15 @@ void Replays::begin(base::Slot slot, const SubscribeRequest& request) {
 
 void Replays::begin_last(base::Slot slot, Connection& connection) {
     CatchUp& catch_up = *connection.catch_up;
-    const std::span<const codec::Position> heads = cursor_of(catch_up.request);
+    const std::span<const codec::Position> heads = heads_of(catch_up.request);
     for (const codec::Position& head : heads) {
         catch_up.lagging.push_back({.partition = head.partition,
                                     .is_proven = true,
-                                    .joined_at = head.offset,
+                                    .joined_at = stream_position(connection, head.partition),
                                     .newest_until = head.offset});
     }
-    tell_subscribed(slot, catch_up.request, heads, std::nullopt);
+    parts_.slow_consumers.settle(slot);
+    tell_subscribed(slot, catch_up.request, stream_of(connection, catch_up.request), std::nullopt);
     subscribe(slot, catch_up);
     start_reading(slot, connection);
 }
@@ -74,8 +77,9 @@ void Replays::begin_after(base::Slot slot, Connection& connection) {
     for (const codec::Position& known : known_of(request)) {
         const uint64_t head = parts_.heads.of(known.partition);
         if (known.offset == head) continue;  // there is nothing to recover
-        catch_up.lagging.push_back(
-            {.partition = known.partition, .position = known.offset, .joined_at = head});
+        catch_up.lagging.push_back({.partition = known.partition,
+                                    .position = known.offset,
+                                    .joined_at = stream_position(connection, known.partition)});
     }
     catch_up.state = State::proving;
     subscribe(slot, catch_up);
@@ -105,9 +109,11 @@ void Replays::advance() {
     for (size_t count = starved_.count(); count > 0; --count) {
         const base::Slot slot = starved_.pop();
         Connection* connection = parts_.connections.find(slot);
-        if (connection == nullptr || connection->catch_up == nullptr) continue;
-        if (!std::exchange(connection->catch_up->is_starved, false)) continue;
-        make_ready(slot, *connection->catch_up);
+        if (connection == nullptr) continue;
+        for (CatchUp* catch_up : all_of(*connection)) {
+            if (catch_up == nullptr || !std::exchange(catch_up->is_starved, false)) continue;
+            make_ready(slot, *catch_up);
+        }
     }
     for (uint32_t steps = 0; steps < replays_per_turn_max && has_ready() && own_reads_left_ > 0 &&
                              bytes_queued_ < bytes_per_turn_max;
@@ -118,16 +124,19 @@ void Replays::advance() {
 
 void Replays::go_on(base::Slot slot) {
     Connection* connection = parts_.connections.find(slot);
-    if (connection == nullptr || connection->catch_up == nullptr) return;
-    CatchUp& catch_up = *connection->catch_up;
-    if (!std::exchange(catch_up.is_ready, false)) return;
-    Step step = Step::waiting;
-    if (catch_up.state == State::proving) {
-        step = prove(slot, *connection);
-    } else if (catch_up.state == State::reading) {
-        step = read(slot, *connection);
+    if (connection == nullptr) return;
+    for (const CatchUp::Kind kind : {CatchUp::Kind::replay, CatchUp::Kind::stream}) {
+        const bool is_replay = kind == CatchUp::Kind::replay;
+        CatchUp* catch_up = (is_replay ? connection->catch_up : connection->stream_lag).get();
+        if (catch_up == nullptr || !std::exchange(catch_up->is_ready, false)) continue;
+        Step step = Step::waiting;
+        if (catch_up->state == State::proving) {
+            step = prove(slot, *connection);
+        } else if (catch_up->state == State::reading) {
+            step = read(slot, *connection, *catch_up);
+        }
+        if (step == Step::again) make_ready(slot, *catch_up);
     }
-    if (step == Step::again) make_ready(slot, catch_up);
 }
 
 Replays::Step Replays::prove(base::Slot slot, Connection& connection) {
@@ -179,15 +188,20 @@ Replays::Step Replays::prove(base::Slot slot, Connection& connection) {
     return Step::waiting;  // start_reading() made it ready
 }
 
-Replays::Step Replays::read(base::Slot slot, Connection& connection) {
-    CatchUp& catch_up = *connection.catch_up;
+Replays::Step Replays::read(base::Slot slot, Connection& connection, CatchUp& catch_up) {
+    if (connection.is_doomed) return Step::waiting;
+    // A replay leaves out what the live filters have delivered, so it must not overtake them.
+    const bool must_wait =
+        catch_up.kind == CatchUp::Kind::replay && connection.stream_lag != nullptr;
+    if (must_wait) return Step::waiting;
     drop_arrived(catch_up);
     if (catch_up.lagging.empty()) {
-        go_live(slot, connection);
+        arrived(slot, connection, catch_up);
         return Step::waiting;
     }
-    if (connection.is_doomed) return Step::waiting;
-    if (2 * connection.queue.backlog_bytes() > parts_.settings.outbound_soft_bytes) {
+    // What waits of the live stream comes before what lags.
+    if (SlowConsumers::has_waiting(connection) ||
+        2 * connection.queue.backlog_bytes() > parts_.settings.outbound_soft_bytes) {
         catch_up.wants_room = true;
         return Step::waiting;
     }
@@ -203,7 +217,7 @@ Replays::Step Replays::read(base::Slot slot, Connection& connection) {
             if (own_reads_left_ == 0) return Step::again;
             continue;
         }
-        if (!queue_page(slot, connection, part, *page)) {
+        if (!queue_page(slot, connection, catch_up, part, *page)) {
             --catch_up.turn;  // or the same parts would miss their turn again and again
             catch_up.wants_room = true;
             return Step::waiting;
@@ -258,7 +272,7 @@ bool Replays::is_left_out(base::Slot slot, const CatchUp& catch_up, const CatchU
         catch_up.silent.end()) {
         return true;
     }
-    if (offset <= part.joined_at) return false;
+    if (catch_up.kind == CatchUp::Kind::stream || offset <= part.joined_at) return false;
     if (parts_.subscriptions.live().wants(slot.index, topic)) return true;
     return std::any_of(catch_up.left.begin(), catch_up.left.end(), [&](const CatchUp::Left& left) {
         return offset <= left.heads[part.partition] &&
@@ -274,9 +288,8 @@ uint64_t Replays::room_bytes(const Connection& connection) const {
     return backlog < soft ? soft - backlog : 0;
 }
 
-bool Replays::queue_page(base::Slot slot, Connection& connection, CatchUp::Part& part,
-                         Pages::Page& page) {
-    CatchUp& catch_up = *connection.catch_up;
+bool Replays::queue_page(base::Slot slot, Connection& connection, CatchUp& catch_up,
+                         CatchUp::Part& part, Pages::Page& page) {
     const bool is_empty = connection.queue.is_empty();
     // Who begins with the newest takes what there is: only what was sequenced after the join can be
     // lost so far.
@@ -295,8 +308,10 @@ bool Replays::queue_page(base::Slot slot, Connection& connection, CatchUp::Part&
     const auto end_of = [&](size_t entry) {
         return is_compressed ? page.entries[entry].compressed_end : page.entries[entry].plain_end;
     };
-    const bool has_exclusions = !catch_up.silent.empty() || !catch_up.left.empty() ||
-                                parts_.subscriptions.live().subscriptions_count(slot.index) > 0;
+    const bool is_stream = catch_up.kind == CatchUp::Kind::stream;
+    const bool has_exclusions =
+        !catch_up.silent.empty() || !catch_up.left.empty() ||
+        (!is_stream && parts_.subscriptions.live().subscriptions_count(slot.index) > 0);
 
     // As many messages as there is room for, as few pieces as they are.
     const uint64_t room = room_bytes(connection);
@@ -329,14 +344,23 @@ bool Replays::queue_page(base::Slot slot, Connection& connection, CatchUp::Part&
     if (loses || begins_newest) part.evictions_known = page.evictions;
     if (messages_count > 0) {
         json_.clear();
-        codec::append_replay(json_, catch_up.request.id, messages_count);
-        parts_.outbox.send_announced(slot, json_, runs_);
+        if (is_stream) {
+            parts_.outbox.send_stored(slot, runs_);
+        } else {
+            codec::append_replay(json_, catch_up.request.id, messages_count);
+            parts_.outbox.send_announced(slot, json_, runs_);
+        }
         parts_.metrics.add(Metric::deliveries_total, messages_count);
         parts_.metrics.add(Metric::replayed_messages_total, messages_count);
         bytes_queued_ += json_.size();
         for (const Range& run : runs_) bytes_queued_ += run.size();
     }
     part.position = is_complete ? page.upto : page.entries[entry - 1].offset;
+    const bool was_full = catch_up.silent.size() >= CatchUp::silent_max;
+    std::erase_if(catch_up.silent, [&](const codec::Position& silent) {
+        return silent.partition == part.partition && silent.offset <= part.position;
+    });
+    if (was_full) changed_.push_back(slot);
     return true;
 }
 
@@ -355,7 +379,8 @@ void Replays::tell_losses(base::Slot slot, const CatchUp& catch_up, const Pages:
         json_.clear();
         codec::append_gap(json_, catch_up.request.id, filter,
                           topics::has_wildcard(filter) ? std::string_view() : filter, std::nullopt,
-                          codec::GapCode::evicted);
+                          catch_up.kind == CatchUp::Kind::stream ? codec::GapCode::slow_consumer
+                                                                 : codec::GapCode::evicted);
         // There is room, or the queue is empty and takes anything.
         parts_.outbox.send_unlimited(slot, codec::Opcode::text, json_);
         parts_.metrics.add(Metric::gaps_total);
@@ -373,17 +398,18 @@ void Replays::on_page_end(uint32_t token, HistoryExtent extent) {
     pages_.on_end(token, std::move(extent), parts_.reactor.now_ns(), waiters_);
     for (const Pages::Waiter& waiter : waiters_) {
         Connection* connection = parts_.connections.find(waiter.slot);
-        if (connection == nullptr || connection->catch_up == nullptr) continue;
-        CatchUp& catch_up = *connection->catch_up;
-        if (catch_up.number != waiter.replay) continue;
-        for (CatchUp::Part& part : catch_up.lagging) {
-            if (part.partition != waiter.partition) continue;
-            part.is_waiting = false;
-            part.was_answered = true;
+        if (connection == nullptr) continue;
+        for (CatchUp* catch_up : all_of(*connection)) {
+            if (catch_up == nullptr || catch_up->number != waiter.replay) continue;
+            for (CatchUp::Part& part : catch_up->lagging) {
+                if (part.partition != waiter.partition) continue;
+                part.is_waiting = false;
+                part.was_answered = true;
+            }
+            if (catch_up->is_ready) continue;
+            catch_up->is_ready = true;
+            arrived_.push(waiter.slot);
         }
-        if (catch_up.is_ready) continue;
-        catch_up.is_ready = true;
-        arrived_.push(waiter.slot);
     }
 }
 
@@ -395,8 +421,9 @@ void Replays::on_live_message(uint32_t subscriber, const codec::Position& positi
     Connection& connection = parts_.connections.at(slot);
     CatchUp& catch_up = *connection.catch_up;
     if (catch_up.lags_in(position.partition)) return;  // it will be read
-    const bool fits = connection.queue.is_empty() ||
-                      json.size() + announcement_bytes_max <= room_bytes(connection);
+    const bool fits = connection.stream_lag == nullptr && !SlowConsumers::has_waiting(connection) &&
+                      (connection.queue.is_empty() ||
+                       json.size() + announcement_bytes_max <= room_bytes(connection));
     if (!catch_up.is_told() || !fits) {
         catch_up.lagging.push_back({.partition = position.partition,
                                     .is_proven = true,
@@ -412,16 +439,75 @@ void Replays::on_live_message(uint32_t subscriber, const codec::Position& positi
     parts_.metrics.add(Metric::replayed_messages_total);
 }
 
+void Replays::fall_behind(base::Slot slot, const codec::Position& position) {
+    Connection& connection = parts_.connections.at(slot);
+    if (connection.is_doomed) return;
+    if (connection.stream_lag == nullptr) {
+        connection.stream_lag = std::make_unique<CatchUp>();
+        connection.stream_lag->kind = CatchUp::Kind::stream;
+        connection.stream_lag->state = State::reading;
+        connection.stream_lag->number = ++last_number_;
+        connection.update_slow();
+        live_filters_changed(slot, connection);
+        parts_.metrics.add(Metric::streams_behind);
+        parts_.metrics.add(Metric::streams_behind_total);
+    }
+    connection.stream_lag->lagging.push_back({.partition = position.partition,
+                                              .is_proven = true,
+                                              .position = position.offset - 1,
+                                              .joined_at = position.offset - 1});
+    make_ready(slot, *connection.stream_lag);
+}
+
+void Replays::live_filters_changed(base::Slot slot, Connection& connection) {
+    if (connection.stream_lag == nullptr) return;
+    CatchUp& lag = *connection.stream_lag;
+    filters_.clear();
+    parts_.subscriptions.live().filters_of(slot.index, filters_);
+    if (filters_.empty()) {
+        end_lag(slot, connection);
+        return;
+    }
+    lag.request.filters.assign(filters_.begin(), filters_.end());
+    set_filters(slot, lag);
+}
+
+void Replays::set_filters(base::Slot slot, CatchUp& catch_up) {
+    const FilterLists::Id before = catch_up.list;
+    catch_up.list = lists_.acquire(catch_up.request.filter_views());
+    if (before != FilterLists::none) lists_.release(before);
+    // Pages that were asked for were of the other list.
+    for (CatchUp::Part& part : catch_up.lagging) part.is_waiting = false;
+    make_ready(slot, catch_up);
+}
+
+void Replays::end_lag(base::Slot slot, Connection& connection) {
+    lists_.release(connection.stream_lag->list);
+    connection.stream_lag.reset();
+    connection.update_slow();
+    parts_.metrics.subtract(Metric::streams_behind);
+    // What waited for it: a replay, or a command.
+    if (connection.catch_up != nullptr) make_ready(slot, *connection.catch_up);
+    changed_.push_back(slot);
+}
+
 void Replays::on_silent_publish(Connection& connection, const PublishResult& result) {
     // A duplicate's position is that of the first, which may have been published for all to hear.
     if (result.position.is_none() || result.is_duplicate) return;
-    if (connection.catch_up == nullptr) return;
-    CatchUp& catch_up = *connection.catch_up;
-    if (catch_up.state == State::idle) return;
-    // Where the replay is at head, the message has passed it by.
-    if (catch_up.state == State::joining || catch_up.lags_in(result.position.partition)) {
-        catch_up.silent.push_back(result.position);
+    for (CatchUp* catch_up : all_of(connection)) {
+        if (catch_up == nullptr || catch_up->state == State::idle) continue;
+        // Where the replay is at head, the message has passed it by.
+        if (catch_up->state == State::joining || catch_up->lags_in(result.position.partition)) {
+            catch_up->silent.push_back(result.position);
+        }
     }
+}
+
+bool Replays::is_silent_full(const Connection& connection) {
+    const std::array<CatchUp*, 2> all = all_of(connection);
+    return std::any_of(all.begin(), all.end(), [](const CatchUp* catch_up) {
+        return catch_up != nullptr && catch_up->silent.size() >= CatchUp::silent_max;
+    });
 }
 
 void Replays::on_unsubscribe(base::Slot slot, Connection& connection,
@@ -438,6 +524,11 @@ void Replays::on_unsubscribe(base::Slot slot, Connection& connection,
     }
     if (!left.filters.empty()) {
         left.heads.assign(parts_.heads.all().begin(), parts_.heads.all().end());
+        if (connection.stream_lag != nullptr) {
+            for (const CatchUp::Part& part : connection.stream_lag->lagging) {
+                left.heads[part.partition] = part.position;
+            }
+        }
         catch_up.left.push_back(std::move(left));
     }
     std::vector<std::string>& own = catch_up.request.filters;
@@ -450,25 +541,31 @@ void Replays::on_unsubscribe(base::Slot slot, Connection& connection,
         end(slot, catch_up);
         return;
     }
-    lists_.release(catch_up.list);
-    catch_up.list = lists_.acquire(catch_up.request.filter_views());
-    // Pages that were asked for were of the other list.
-    for (CatchUp::Part& part : catch_up.lagging) part.is_waiting = false;
-    make_ready(slot, catch_up);
+    set_filters(slot, catch_up);
 }
 
 void Replays::on_sent(base::Slot slot, Connection& connection) {
-    if (connection.catch_up == nullptr || !connection.catch_up->wants_room) return;
     if (2 * connection.queue.backlog_bytes() > parts_.settings.outbound_soft_bytes) return;
-    connection.catch_up->wants_room = false;
-    make_ready(slot, *connection.catch_up);
+    for (CatchUp* catch_up : all_of(connection)) {
+        if (catch_up == nullptr || !std::exchange(catch_up->wants_room, false)) continue;
+        make_ready(slot, *catch_up);
+    }
 }
 
 // --- the end
 
 void Replays::refuse(base::Slot slot, Connection& connection, codec::Recovery recovery) {
     CatchUp& catch_up = *connection.catch_up;
-    tell_subscribed(slot, catch_up.request, cursor_of(catch_up.request), recovery);
+    parts_.slow_consumers.settle(slot);
+    tell_subscribed(slot, catch_up.request, stream_of(connection, catch_up.request), recovery);
+    go_live(slot, connection);
+}
+
+void Replays::arrived(base::Slot slot, Connection& connection, CatchUp& catch_up) {
+    if (catch_up.kind == CatchUp::Kind::stream) {
+        end_lag(slot, connection);
+        return;
+    }
     go_live(slot, connection);
 }
 
@@ -477,10 +574,13 @@ void Replays::go_live(base::Slot slot, Connection& connection) {
     for (const std::string& filter : catch_up.request.filters) {
         parts_.subscriptions.go_live(slot.index, filter);
     }
+    parts_.slow_consumers.settle(slot);
     json_.clear();
-    codec::append_live(json_, catch_up.request.id, {parts_.epoch, cursor_of(catch_up.request)});
+    codec::append_live(json_, catch_up.request.id,
+                       {parts_.epoch, stream_of(connection, catch_up.request)});
     parts_.outbox.send_ordered(slot, json_);
     end(slot, catch_up);
+    live_filters_changed(slot, connection);
 }
 
 void Replays::end(base::Slot slot, CatchUp& catch_up) {
@@ -496,6 +596,11 @@ void Replays::forget_replay(CatchUp& catch_up) {
 }
 
 void Replays::forget(Connection& connection) {
+    if (connection.stream_lag != nullptr) {
+        lists_.release(connection.stream_lag->list);
+        connection.stream_lag.reset();
+        parts_.metrics.subtract(Metric::streams_behind);
+    }
     if (connection.catch_up == nullptr) return;
     forget_replay(*connection.catch_up);
     connection.catch_up.reset();
@@ -524,10 +629,28 @@ void Replays::tell_subscribed(base::Slot slot, const SubscribeRequest& request,
     }
 }
 
-std::span<const codec::Position> Replays::cursor_of(const SubscribeRequest& request) {
+std::span<const codec::Position> Replays::heads_of(const SubscribeRequest& request) {
     positions_.clear();
     parts_.heads.append_cursor(request.filter_views(), positions_);
     return positions_;
+}
+
+std::span<const codec::Position> Replays::stream_of(const Connection& connection,
+                                                    const SubscribeRequest& request) {
+    static_cast<void>(heads_of(request));
+    for (codec::Position& position : positions_) {
+        position.offset = stream_position(connection, position.partition);
+    }
+    return positions_;
+}
+
+uint64_t Replays::stream_position(const Connection& connection, uint32_t partition) const {
+    if (connection.stream_lag != nullptr) {
+        for (const CatchUp::Part& part : connection.stream_lag->lagging) {
+            if (part.partition == partition) return part.position;
+        }
+    }
+    return parts_.heads.of(partition);
 }
 
 std::span<const codec::Position> Replays::known_of(const SubscribeRequest& request) {
@@ -545,6 +668,8 @@ void Replays::tell_position(base::Slot slot) {
     Connection& connection = parts_.connections.at(slot);
     const uint32_t version = parts_.heads.version();
     if (connection.position_version == version) return;
+    // Its stream is not there yet; it is told another time.
+    if (connection.is_slow) return;
     if (parts_.subscriptions.live().subscriptions_count(slot.index) == 0) return;
     connection.position_version = version;
     if (position_version_ != version) {

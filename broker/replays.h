@@ -1,7 +1,10 @@
-// Replays: subscriptions that begin in the past, on their way to the present.
+// Replays: subscriptions that begin in the past, on their way to the present; and live streams that
+// fell behind because their client was slow, on their way back to it.
 //
 // A replay reads history page by page, as fast as its client drains, and goes live at the head. Its
-// state stands in the connection's CatchUp, which explains it.
+// state stands in the connection's CatchUp, which explains it. A stream that fell behind does the
+// same, by partition, and its client does not notice: positions go on rising, and what was evicted
+// meanwhile is told by a gap.
 //
 // Owner: a shard. Thread: its shard's.
 // Invariants:
@@ -12,10 +15,14 @@
 //     asked for.
 //  3. `subscribed` is told before anything of the replay, `live` after everything, in the turn in
 //     which the filters become live. A loss is told by a gap before what follows it.
-//  4. advance() does a bounded amount of work per turn, first come first served, about a page's
+//  4. While a connection's stream lags in a partition, nothing that has a position there is queued
+//     to it but what the stream reads, and no cursor that is told covers more. A replay waits until
+//     the stream has arrived.
+//  5. advance() does a bounded amount of work per turn, first come first served, about a page's
 //     bytes at a time, of as many partitions as that takes.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -32,6 +39,7 @@
 #include "broker/pages.h"
 #include "broker/settings.h"
 #include "broker/slot_fifo.h"
+#include "broker/slow_consumers.h"
 #include "broker/subscriptions.h"
 #include "codec/reply.h"
 #include "topics/topic_rules.h"
@@ -50,6 +58,7 @@ class Replays {
         const topics::TopicRules& rules;
         Subscriptions& subscriptions;
         Outbox& outbox;
+        SlowConsumers& slow_consumers;
         ShardMetrics& metrics;
         const Settings& settings;
         std::string_view epoch;
@@ -64,8 +73,18 @@ class Replays {
     // no live one. `json` is its text.
     void on_live_message(uint32_t subscriber, const codec::Position& position,
                          std::string_view json);
+    // A live message of this position found no room: from it on the connection's stream of that
+    // partition is read from history. Not legal for a partition that lags already.
+    void fall_behind(base::Slot slot, const codec::Position& position);
+    static bool lags(const Connection& connection, uint32_t partition) {
+        return connection.stream_lag != nullptr && connection.stream_lag->lags_in(partition);
+    }
+    // After live filters have come or gone.
+    void live_filters_changed(base::Slot slot, Connection& connection);
     // What this connection published with echo:false was sequenced, or had been before.
     static void on_silent_publish(Connection& connection, const PublishResult& result);
+    // Whether no more of these can be remembered before the stream or the replay has gone on.
+    static bool is_silent_full(const Connection& connection);
     // The connection gives up these filters, which are all subscribed; it may have other ones.
     // Before they leave the subscriptions. At most CatchUp::left_max times in one replay.
     void on_unsubscribe(base::Slot slot, Connection& connection,
@@ -104,7 +123,8 @@ class Replays {
         waiting,  // is told when it can go on
     };
     Step prove(base::Slot slot, Connection& connection);
-    Step read(base::Slot slot, Connection& connection);
+    Step read(base::Slot slot, Connection& connection, CatchUp& catch_up);
+    void arrived(base::Slot slot, Connection& connection, CatchUp& catch_up);
     // The page on which the part goes on; null: it waits, or finds no room.
     Pages::Page* next_page(base::Slot slot, CatchUp& catch_up, CatchUp::Part& part,
                            uint32_t bytes_max);
@@ -113,7 +133,7 @@ class Replays {
                           uint32_t bytes_max);
     static Pages::Key key_of(const CatchUp& catch_up, const CatchUp::Part& part);
     // Queues what of the page finds room. Answers false when nothing did.
-    bool queue_page(base::Slot slot, Connection& connection, CatchUp::Part& part,
+    bool queue_page(base::Slot slot, Connection& connection, CatchUp& catch_up, CatchUp::Part& part,
                     Pages::Page& page);
     static uint64_t losses_bytes_max(const CatchUp& catch_up, const Pages::Page& page);
     void tell_losses(base::Slot slot, const CatchUp& catch_up, const Pages::Page& page);
@@ -134,13 +154,23 @@ class Replays {
     void tell_subscribed(base::Slot slot, const SubscribeRequest& request,
                          std::span<const codec::Position> positions,
                          std::optional<codec::Recovery> recovery);
-    // Both for the partitions that the filters can match: where this shard stands, and where the
-    // client says that it stands (0 where it says nothing). Valid until the next call of either.
-    std::span<const codec::Position> cursor_of(const SubscribeRequest& request);
+    // All for the partitions that the filters can match: where this shard stands, where the
+    // connection's live stream stands, and where the client says that it stands (0 where it says
+    // nothing). Valid until the next call of any.
+    std::span<const codec::Position> heads_of(const SubscribeRequest& request);
+    std::span<const codec::Position> stream_of(const Connection& connection,
+                                               const SubscribeRequest& request);
+    uint64_t stream_position(const Connection& connection, uint32_t partition) const;
     std::span<const codec::Position> known_of(const SubscribeRequest& request);
+    void set_filters(base::Slot slot, CatchUp& catch_up);
+    void end_lag(base::Slot slot, Connection& connection);
     void go_on(base::Slot slot);
     void make_ready(base::Slot slot, CatchUp& catch_up);
     void make_starved(base::Slot slot, CatchUp& catch_up);
+    // The replay and the stream of a connection, as far as there are such.
+    static std::array<CatchUp*, 2> all_of(const Connection& connection) {
+        return {connection.catch_up.get(), connection.stream_lag.get()};
+    }
     uint64_t room_bytes(const Connection& connection) const;
 
     Parts parts_;
@@ -159,6 +189,7 @@ class Replays {
     std::vector<codec::Position> positions_;
     std::vector<Pages::Waiter> waiters_;
     std::vector<Range> runs_;
+    std::vector<std::string_view> filters_;
     std::string position_json_;  // of position_version_
     uint32_t position_version_ = UINT32_MAX;
 };

@@ -277,10 +277,12 @@ Session::Outcome Session::unsubscribe(base::Slot slot, Connection& connection,
             "this connection is not subscribed to (one of) the filters; nothing was changed");
         return Outcome::done;
     }
+    parts_.slow_consumers.settle(slot);
     parts_.replays.on_unsubscribe(slot, connection, command.filters);
     for (const std::string_view filter : command.filters) {
         if (parts_.subscriptions.unsubscribe(slot.index, filter)) parts_.joins.filter_gone(filter);
     }
+    parts_.replays.live_filters_changed(slot, connection);
     json_.clear();
     codec::append_unsubscribed(json_, command.id);
     parts_.outbox.send_ordered(slot, json_);
@@ -297,10 +299,7 @@ Session::Outcome Session::publish(base::Slot slot, Connection& connection,
                     topics::describe(error));
         return Outcome::done;
     }
-    if (!command.echo && connection.catch_up != nullptr &&
-        connection.catch_up->silent.size() >= CatchUp::silent_max) {
-        return Outcome::pause_join;
-    }
+    if (!command.echo && Replays::is_silent_full(connection)) return Outcome::pause_join;
     const Publication publication{
         .origin = {.shard = shard_,
                    .slot = slot,
@@ -443,6 +442,7 @@ void Session::resume_paused() {
 
 void Session::sent(base::Slot slot) {
     Connection& connection = parts_.connections.at(slot);
+    parts_.slow_consumers.on_sent(slot, connection);
     parts_.replays.on_sent(slot, connection);
     if (connection.pause == Pause::backlog && !is_backlogged(connection)) resume(slot);
 }

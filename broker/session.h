@@ -43,6 +43,7 @@ class Session {
         Joins& joins;
         Subscriptions& subscriptions;
         Replays& replays;
+        SlowConsumers& slow_consumers;
         HistoryReplies& history_replies;
         codec::CommandParser& parser;
         Compression& compression;

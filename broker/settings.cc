@@ -73,9 +73,15 @@ const Setting table[] = {
     {"http-head-max", Kind::size, &Settings::http_head_bytes_max, 256, 64 * base::kib,
      "Largest HTTP request line and header fields; beyond it 431."},
     {"outbound-soft", Kind::size, &Settings::outbound_soft_bytes, 128, 1024 * base::mib,
-     "Unsent bytes of a connection above which nothing more is read from it."},
+     "Unsent bytes of a connection above which nothing more is read from it, and messages are "
+     "dealt "
+     "with as on_slow of their topic's rule says."},
     {"outbound-hard", Kind::size, &Settings::outbound_hard_bytes, base::kib, 1024 * base::mib,
-     "Unsent bytes of a connection above which it is closed as a slow consumer (4100)."},
+     "Unsent bytes of a connection above which on_slow=conflate and drop_oldest drop, and others "
+     "are closed as a slow consumer (4100)."},
+    {"outbound-time", Kind::duration, &Settings::outbound_time_ns, second / 10, hour,
+     "How long a connection may stay above outbound-soft with on_slow=disconnect, and how old what "
+     "waits with drop_oldest may become."},
     {"lane-size", Kind::size, &Settings::lane_bytes, 8 * base::kib, 256 * base::mib,
      "Bytes of each of the two rings between every ordered pair of workers; a power of two, at "
      "least 64 per partition."},

@@ -51,6 +51,7 @@ struct Settings {
     uint64_t http_head_bytes_max = 8 * base::kib;
     uint64_t outbound_soft_bytes = 256 * base::kib;
     uint64_t outbound_hard_bytes = base::mib;
+    uint64_t outbound_time_ns = 10 * base::ns_per_s;
     uint64_t lane_bytes = base::mib;
     uint64_t recv_buffers_count = 256;
     uint64_t recv_buffer_bytes = 16 * base::kib;

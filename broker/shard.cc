@@ -17,6 +17,7 @@
 #include "broker/partitions.h"
 #include "broker/replays.h"
 #include "broker/session.h"
+#include "broker/slow_consumers.h"
 #include "broker/subscriptions.h"
 #include "codec/command.h"
 #include "codec/reply.h"
@@ -115,6 +116,7 @@ struct Shard::Impl {
     Heads heads;
     Compression compression;
     Outbox outbox;
+    SlowConsumers slow_consumers;
     Joins joins;
     Replays replays;
     HistoryReplies history_replies;
@@ -143,6 +145,9 @@ struct Shard::Impl {
     uint64_t stop_deadline_ns = base::never_ns;
     uint32_t quiesced_count = 0;  // of the other shards
     uint32_t drained_count = 0;
+    uint32_t caught_up_count = 0;
+    bool is_caught_up = false;
+    SlotFifo unclosed;
     uint32_t listeners_open;
 };
 
@@ -168,17 +173,20 @@ Shard::Impl::Impl(const ShardContext& shard_context)
       heads(partitions, context.id),
       compression(context.settings, context.mesh.shards_count(), metrics),
       outbox(context.reactor, connections, compression, metrics, context.settings),
+      slow_consumers(context.reactor, connections, outbox, subscriptions, metrics,
+                     context.settings),
       joins(courier, partitions, subscriptions),
       replays({context.reactor, connections, courier, partitions, heads, history, context.rules,
-               subscriptions, outbox, metrics, context.settings, context.epoch}),
+               subscriptions, outbox, slow_consumers, metrics, context.settings, context.epoch}),
       history_replies({connections, courier, partitions, heads, history, outbox, context.epoch}),
-      lifecycle(context.reactor, connections, timers, outbox, subscriptions, replays, joins,
-                compression, metrics, context.settings),
+      lifecycle(context.reactor, connections, timers, outbox, subscriptions, replays,
+                slow_consumers, joins, compression, metrics, context.settings),
       fanout({context.reactor, connections, courier, partitions, heads, history, keys,
-              subscriptions, interest, replays, outbox, metrics}),
-      session({context.reactor, connections, outbox, lifecycle, fanout, joins, subscriptions,
-               replays, history_replies, parser, compression, metrics, context.settings},
-              context.id),
+              subscriptions, interest, replays, slow_consumers, outbox, context.rules, metrics}),
+      session(
+          {context.reactor, connections, outbox, lifecycle, fanout, joins, subscriptions, replays,
+           slow_consumers, history_replies, parser, compression, metrics, context.settings},
+          context.id),
       http({context.reactor, connections, timers, outbox, lifecycle, fanout, compression, session,
             parser, prng, context.metrics, context.settings, context.listeners, context.epoch},
            context.id),
@@ -209,6 +217,7 @@ void Shard::Impl::turn() {
     session.resume_paused();
     http.resume_paused();
     replays_advance();
+    slow_consumers.tend();
     doomed_close();
     history_tend();
     heads_offer();
@@ -224,8 +233,7 @@ void Shard::Impl::turn() {
 uint64_t Shard::Impl::wait_until_ns() {
     const uint64_t now_ns = context.reactor.now_ns();
     if (outbox.has_dirty() || !starved.is_empty()) return 0;
-    // A broker that stops does not go on with replays.
-    if (phase == Phase::running && replays.has_ready()) return 0;
+    if (replays.has_ready()) return 0;
     uint64_t deadline_ns = std::min(timers.next_deadline_ns(), accept_retry_at_ns);
     deadline_ns = std::min(deadline_ns, now_ns + idle_turn_ns);
     // Once the deadline has passed everything is cut, and only the kernel's last events are waited
@@ -448,6 +456,7 @@ void Shard::Impl::on_result(Record& record) {
             for (const Joined& one : joined) session.joined(one);
             return;
         case RecordType::drained: ++drained_count; return;
+        case RecordType::caught_up: ++caught_up_count; return;
         case RecordType::publish:
         case RecordType::interest_add:
         case RecordType::interest_remove:
@@ -506,7 +515,8 @@ void Shard::Impl::on_request(io::ShardId from, Record& record) {
         case RecordType::interest_ack:
         case RecordType::history_message:
         case RecordType::history_end:
-        case RecordType::drained: break;
+        case RecordType::drained:
+        case RecordType::caught_up: break;
     }
     UNREACHABLE();
 }
@@ -548,7 +558,7 @@ void Shard::Impl::read_history(io::ShardId from, const Record& record) {
 }
 
 void Shard::Impl::replays_advance() {
-    if (phase != Phase::running) return;
+    if (phase == Phase::stopped) return;
     replays.advance();
     for (const base::Slot slot : replays.take_changed()) session.replay_changed(slot);
 }
@@ -652,24 +662,40 @@ void Shard::Impl::stop_advance() {
     }
     if (phase == Phase::draining && (is_late || drained_count == others_count)) {
         phase = Phase::closing;
-        goodbye();
+        connections.for_each([this](base::Slot slot, Connection&) { unclosed.push(slot); });
     }
     if (phase == Phase::closing) {
+        goodbye();
+        if (unclosed.is_empty() && !is_caught_up) {
+            is_caught_up = true;
+            for (io::ShardId shard = 0; shard <= others_count; ++shard) {
+                if (shard != context.id) courier.tell_caught_up(shard);
+            }
+        }
         if (is_late)
             connections.for_each([this](base::Slot slot, Connection&) { lifecycle.abort(slot); });
-        if (connections.size() == 0 && listeners_open == 0 && (is_late || !courier.owes())) {
+        if (connections.size() == 0 && listeners_open == 0 &&
+            (is_late || (caught_up_count == others_count && !courier.owes()))) {
             phase = Phase::stopped;
         }
     }
 }
 
+// To everybody who has all that was acknowledged in its queue; the others are still reading it.
 void Shard::Impl::goodbye() {
     std::string json;
-    connections.for_each([&](base::Slot slot, Connection& connection) {
-        if (connection.state == State::http) {
+    for (size_t count = unclosed.count(); count > 0; --count) {
+        const base::Slot slot = unclosed.pop();
+        Connection* connection = connections.find(slot);
+        if (connection == nullptr) continue;
+        if (connection->state == State::http) {
             lifecycle.close_http(slot);
-        } else if (connection.state == State::open) {
-            if (!connection.is_echo) {  // whose clients speak no dialect
+        } else if (connection->state == State::open) {
+            if (connection->is_slow) {
+                unclosed.push(slot);
+                continue;
+            }
+            if (!connection->is_echo) {  // whose clients speak no dialect
                 // Spread the return of the clients over a few seconds.
                 json.clear();
                 const uint64_t retry_ms = 500 + prng.below(4'500);
@@ -680,7 +706,7 @@ void Shard::Impl::goodbye() {
                                       row_of(CloseCode::going_away).reason,
                                       Lifecycle::Queued::flush);
         }
-    });
+    }
 }
 
 void Shard::Impl::log(LogLevel level, std::string_view message,

@@ -64,6 +64,7 @@ class CourierTest : public ::testing::Test {
                 return "page message " + std::string(record.publication.topic);
             case RecordType::history_end: return "page end " + std::to_string(record.extent.upto);
             case RecordType::drained: return "drained";
+            case RecordType::caught_up: return "caught_up";
         }
         return {};
     }
@@ -170,12 +171,13 @@ TEST_F(CourierTest, DrainedIsOwedToo) {
     while (CrossCore::write_marker(mesh_.deliver(0, 1), RecordType::interest_ack, 1)) {
     }
     courier_.tell_drained(1);
+    courier_.tell_caught_up(1);
     EXPECT_TRUE(courier_.owes());
     courier_.flush();
     take_all(mesh_.deliver(0, 1));
     courier_.flush();
     EXPECT_FALSE(courier_.owes());
-    EXPECT_EQ(take_all(mesh_.deliver(0, 1)), std::vector<std::string>{"drained"});
+    EXPECT_EQ(take_all(mesh_.deliver(0, 1)), (std::vector<std::string>{"drained", "caught_up"}));
 }
 
 // The promise that keeps the shards from waiting for each other: after "there is room", all that

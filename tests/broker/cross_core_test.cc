@@ -127,8 +127,8 @@ TEST(CrossCore, FiltersAndMarkersCarryTheirToken) {
             lane.pop();
         }
     }
-    for (const RecordType type :
-         {RecordType::interest_ack, RecordType::quiesced, RecordType::drained}) {
+    for (const RecordType type : {RecordType::interest_ack, RecordType::quiesced,
+                                  RecordType::drained, RecordType::caught_up}) {
         ASSERT_TRUE(CrossCore::write_marker(lane, type, 77));
         const Record record = take(lane);
         EXPECT_EQ(record.type, type);
