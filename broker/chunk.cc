@@ -59,7 +59,7 @@ Chunk* ChunkPool::allocate(uint32_t capacity_bytes) {
         CHECK(chunk != nullptr);
         held_bytes_ += sizeof(Chunk) + capacity_bytes;
     }
-    *chunk = Chunk{1, 0, capacity_bytes, nullptr};
+    *chunk = Chunk{1, 0, capacity_bytes, ++newest_number_, nullptr};
     ++alive_count_;
     return chunk;
 }

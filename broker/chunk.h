@@ -30,6 +30,7 @@ struct Chunk {
     uint32_t references;
     uint32_t used_bytes;
     uint32_t capacity_bytes;
+    uint64_t number;  // rises with every chunk that is taken into use, so it tells its age
     Chunk* next_free;
 
     uint8_t* bytes() { return reinterpret_cast<uint8_t*>(this + 1); }
@@ -72,6 +73,8 @@ class ChunkPool {
     // Memory of all chunks that are alive, the spare ones included.
     uint64_t held_bytes() const { return held_bytes_; }
     uint32_t alive_count() const { return alive_count_; }
+    // Of the chunk that was taken into use last.
+    uint64_t newest_number() const { return newest_number_; }
 
   private:
     static constexpr uint32_t spare_count_max = 16;
@@ -85,6 +88,7 @@ class ChunkPool {
     uint32_t spare_count_ = 0;
     uint32_t alive_count_ = 0;  // with a reference; the open one included
     uint64_t held_bytes_ = 0;
+    uint64_t newest_number_ = 0;
 };
 
 }  // namespace broker

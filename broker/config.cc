@@ -176,6 +176,7 @@ std::string value_toml(const Setting& setting, const Settings& settings) {
         case SettingKind::text:
         case SettingKind::workers:
         case SettingKind::size:
+        case SettingKind::size_or_auto:
         case SettingKind::duration:
         case SettingKind::log_level: break;
     }

@@ -187,11 +187,9 @@ void HttpSurface::upgrade(base::Slot slot, Connection& connection,
     const bool is_echo = request.path == echo_path;
     codec::Upgrade upgrade =
         codec::decide_upgrade(request, {.subprotocols = subprotocols, .any_subprotocol = is_echo});
-    if (upgrade.refusal.status == 0 && (is_draining_ || connection.is_over_limit)) {
-        upgrade.refusal = {503,
-                           is_draining_ ? "the broker is stopping"
-                                        : "the broker has as many connections as it may",
-                           retry_after.data()};
+    const std::string_view refusal = upgrades_refusal(connection);
+    if (upgrade.refusal.status == 0 && !refusal.empty()) {
+        upgrade.refusal = {503, refusal.data(), retry_after.data()};
     }
     if (upgrade.refusal.status != 0) {
         metrics_.count_upgrade(upgrade.refusal.status);
@@ -231,6 +229,14 @@ void HttpSurface::upgrade(base::Slot slot, Connection& connection,
     if (connection.peer_ended && is_done) parts_.lifecycle.abort(slot);
 }
 
+std::string_view HttpSurface::upgrades_refusal(const Connection& connection) const {
+    if (is_draining_) return "the broker is stopping";
+    if (connection.is_over_limit) return "the broker has as many connections as it may";
+    if (parts_.memory.is_full()) return "the broker is short of memory";
+    if (parts_.overload.is_overloaded()) return "the broker has more to do than it can";
+    return {};
+}
+
 void HttpSurface::send_welcome(base::Slot slot) {
     char client[17];
     std::snprintf(client, sizeof client, "%016llx",
@@ -254,7 +260,7 @@ bool HttpSurface::publish(base::Slot slot, Connection& connection,
                 {.status = 405, .extra_fields = "Allow: POST\r\n", .body = "publish with POST\n"});
         return true;
     }
-    if (is_draining_ || connection.is_over_limit) {
+    if (is_draining_ || connection.is_over_limit || parts_.memory.is_full()) {
         refuse(slot, connection, 503, "the broker takes no publishes now", retry_after);
         return true;
     }

@@ -22,8 +22,10 @@
 #include "broker/fanout.h"
 #include "broker/lifecycle.h"
 #include "broker/listeners.h"
+#include "broker/memory_budget.h"
 #include "broker/metrics.h"
 #include "broker/outbox.h"
+#include "broker/overload.h"
 #include "broker/session.h"
 #include "broker/settings.h"
 #include "codec/http.h"
@@ -46,6 +48,8 @@ class HttpSurface {
         codec::CommandParser& parser;
         base::Prng& prng;
         MetricsRegistry& registry;
+        const MemoryBudget& memory;
+        const Overload& overload;
         const Settings& settings;
         const std::vector<ListenerRole>& listeners;
         std::string_view epoch;
@@ -86,6 +90,8 @@ class HttpSurface {
     void respond(base::Slot slot, Connection& connection, const codec::HttpResponse& response);
     void refuse(base::Slot slot, Connection& connection, uint16_t status, std::string_view reason,
                 std::string_view extra_fields = {});
+    // Why no further WebSocket is taken now; empty when one is.
+    std::string_view upgrades_refusal(const Connection& connection) const;
     void send_welcome(base::Slot slot);
     void pause(base::Slot slot, Connection& connection, Pause reason);
     void resume(base::Slot slot, Connection& connection);

@@ -47,6 +47,7 @@ const char* type_name_of(broker::SettingKind kind) {
         case broker::SettingKind::number: return "N";
         case broker::SettingKind::workers: return "auto|N";
         case broker::SettingKind::size: return "SIZE";
+        case broker::SettingKind::size_or_auto: return "auto|SIZE";
         case broker::SettingKind::duration: return "DURATION";
         case broker::SettingKind::log_level: return "LEVEL";
     }

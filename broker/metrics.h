@@ -50,6 +50,9 @@ namespace broker {
     X(sends_total, counter, "Sends completed.")                                                    \
     X(commands_total, counter, "Commands of the native dialect executed or refused.")              \
     X(errors_total, counter, "Commands that were answered with an error.")                         \
+    X(connections_shed_total, counter, "Connections closed because memory was short.")             \
+    X(publishes_refused_total, counter, "Publishes refused because memory was short.")             \
+    X(is_overloaded, gauge, "1 while further WebSockets are refused for overload.")                \
     X(outbound_bytes, gauge, "Bytes waiting in the queues of all connections.")                    \
     X(chunk_memory_bytes, gauge, "Memory of the chunks that hold encoded bytes.")                  \
     X(reassembly_bytes, gauge, "Memory of messages that have not arrived completely.")             \
@@ -124,6 +127,14 @@ class MetricsRegistry {
     const ShardMetrics& shard(io::ShardId id) const { return shards_[id]; }
     uint32_t shards_count() const { return shards_count_; }
 
+    // Told by main, now and then.
+    void set_kernel_socket_bytes(uint64_t bytes) {
+        kernel_socket_bytes_.store(bytes, std::memory_order_relaxed);
+    }
+    uint64_t kernel_socket_bytes() const {
+        return kernel_socket_bytes_.load(std::memory_order_relaxed);
+    }
+
     // All metrics in Prometheus' text format.
     void append_text(std::string& out) const;
     // Whether every shard has finished a turn within the last 5 s before now_ns.
@@ -133,6 +144,7 @@ class MetricsRegistry {
     const uint32_t shards_count_;
     const std::string version_;
     const std::unique_ptr<ShardMetrics[]> shards_;
+    std::atomic<uint64_t> kernel_socket_bytes_ = 0;
 };
 
 }  // namespace broker

@@ -62,6 +62,11 @@ void OutboundQueue::append(RangeList& list, const Range& range) {
     list.push_back(range);
 }
 
+uint64_t OutboundQueue::oldest_chunk_number() const {
+    CHECK(!is_empty());
+    return (stream_.count() > 0 ? stream_ : control_)[0].chunk->number;
+}
+
 void OutboundQueue::push(const Range& range) {
     append(stream_, range);
 }

@@ -37,6 +37,10 @@ class RangeList {
         DCHECK(position < count_);
         return capacity_ == 0 ? inline_ : more_[(head_ + position) & (capacity_ - 1)];
     }
+    const Range& operator[](uint32_t position) const {
+        DCHECK(position < count_);
+        return capacity_ == 0 ? inline_ : more_[(head_ + position) & (capacity_ - 1)];
+    }
     Range& back() { return (*this)[count_ - 1]; }
     void push_back(const Range& range);
     void push_front(const Range& range);
@@ -59,6 +63,10 @@ class OutboundQueue {
     bool is_empty() const { return backlog_bytes_ == 0; }
     uint32_t backlog_bytes() const { return backlog_bytes_; }
     bool is_in_flight() const { return in_flight_bytes_ > 0; }
+
+    // The number of the first chunk in line, which is the oldest but for control frames. The queue
+    // must not be empty.
+    uint64_t oldest_chunk_number() const;
 
     // Appends frames to the ordered stream. Takes a reference of its own where it needs one.
     void push(const Range& range);

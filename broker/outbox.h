@@ -99,6 +99,8 @@ class Outbox {
     void drop_to_boundary(Connection& connection);
     void drop_all(Connection& connection);
 
+    uint64_t newest_chunk_number() const { return chunks_.newest_number(); }
+
     void flush();
     bool has_dirty() const { return !prompt_.is_empty() || !bulk_.is_empty(); }
     // The connections that passed the hard limit since the last call.

@@ -16,6 +16,7 @@
 
 #include "broker/listeners.h"
 #include "broker/log.h"
+#include "broker/memory_budget.h"
 #include "broker/metrics.h"
 #include "broker/processors.h"
 #include "broker/shard.h"
@@ -381,9 +382,15 @@ struct Process {
     // came.
     uint32_t supervise(const sigset_t& signals) {
         uint32_t signals_count = 0;
+        uint64_t sockets_asked_ns = 0;
         const timespec poll{0, static_cast<long>(log_poll_ns)};
         while (running_count.load() > 0) {
             const int signal = sigtimedwait(&signals, nullptr, &poll);
+            const uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+            if (now_ns >= sockets_asked_ns + base::ns_per_s) {
+                metrics.set_kernel_socket_bytes(kernel_socket_bytes());
+                sockets_asked_ns = now_ns;
+            }
             writer.drain();
             if (signal != SIGTERM && signal != SIGINT) continue;
             request(++signals_count == 1 ? io::Request::stop : io::Request::stop_now);
@@ -431,6 +438,10 @@ int end(const Process& process, const StateDirectory& directory, uint32_t signal
 
 int run_serve(Settings settings, const std::string& version) {
     if (settings.workers == 0) settings.workers = usable_processors();
+    if (settings.memory_bytes_max == 0) settings.memory_bytes_max = usable_memory_bytes() / 2;
+    // History alone must not bring the broker near its limit.
+    settings.history_memory_bytes =
+        std::min(settings.history_memory_bytes, settings.memory_bytes_max / 2);
     OpenListeners listeners = open_listeners(settings);
     if (!listeners.error.empty()) return fail(listeners.error);
 

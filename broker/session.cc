@@ -299,6 +299,12 @@ Session::Outcome Session::publish(base::Slot slot, Connection& connection,
                     topics::describe(error));
         return Outcome::done;
     }
+    if (parts_.memory.is_full()) {
+        parts_.metrics.add(Metric::publishes_refused_total);
+        reply_error(slot, command.id, codec::ErrorCode::overloaded,
+                    codec::meaning_of(codec::ErrorCode::overloaded));
+        return Outcome::done;
+    }
     if (!command.echo && Replays::is_silent_full(connection)) return Outcome::pause_join;
     const Publication publication{
         .origin = {.shard = shard_,

@@ -22,6 +22,7 @@
 #include "broker/history_replies.h"
 #include "broker/joins.h"
 #include "broker/lifecycle.h"
+#include "broker/memory_budget.h"
 #include "broker/metrics.h"
 #include "broker/outbox.h"
 #include "broker/replays.h"
@@ -47,6 +48,7 @@ class Session {
         HistoryReplies& history_replies;
         codec::CommandParser& parser;
         Compression& compression;
+        const MemoryBudget& memory;
         ShardMetrics& metrics;
         const Settings& settings;
     };

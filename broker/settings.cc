@@ -82,6 +82,15 @@ const Setting table[] = {
     {"outbound-time", Kind::duration, &Settings::outbound_time_ns, second / 10, hour,
      "How long a connection may stay above outbound-soft with on_slow=disconnect, and how old what "
      "waits with drop_oldest may become."},
+    {"memory-max", Kind::size_or_auto, &Settings::memory_bytes_max, base::mib,
+     uint64_t{1024} * 1024 * base::mib,
+     "Memory for queues, history, messages in pieces and the kernel's socket buffers, of all "
+     "workers "
+     "together; auto takes half of what this process may use. Near it, those that hold the oldest "
+     "messages are closed; at it, connections and publishes are refused."},
+    {"overload-delay", Kind::duration, &Settings::overload_delay_ns, 0, hour,
+     "When what was received waits longer than this for half a second, further WebSockets are "
+     "refused with 503; 0s never does."},
     {"lane-size", Kind::size, &Settings::lane_bytes, 8 * base::kib, 256 * base::mib,
      "Bytes of each of the two rings between every ordered pair of workers; a power of two, at "
      "least 64 per partition."},
@@ -113,7 +122,7 @@ std::string with_separator(std::string_view name, char separator) {
 }
 
 std::string range_text(const Setting& setting) {
-    if (setting.kind == Kind::size) {
+    if (setting.kind == Kind::size || setting.kind == Kind::size_or_auto) {
         return format_size(setting.least) + " to " + format_size(setting.most);
     }
     if (setting.kind == Kind::duration) {
@@ -134,6 +143,14 @@ std::string apply_number(const Setting& setting, std::string_view value, Setting
         case Kind::size:
             number = parse_size_bytes(value);
             expected = "a size such as 64KiB or 1MiB";
+            break;
+        case Kind::size_or_auto:
+            if (value == "auto") {
+                settings.*std::get<uint64_t Settings::*>(setting.member) = 0;
+                return {};
+            }
+            number = parse_size_bytes(value);
+            expected = "auto or a size such as 512MiB or 4GiB";
             break;
         case Kind::duration:
             number = parse_duration_ns(value);
@@ -192,6 +209,7 @@ std::string apply_one(const Setting& setting, std::string_view value, Settings& 
         case Kind::number:
         case Kind::workers:
         case Kind::size:
+        case Kind::size_or_auto:
         case Kind::duration: break;
     }
     return apply_number(setting, value, settings);
@@ -292,6 +310,10 @@ std::string setting_text(const Setting& setting, const Settings& settings) {
             return std::to_string(settings.*std::get<uint64_t Settings::*>(setting.member));
         case Kind::size:
             return format_size(settings.*std::get<uint64_t Settings::*>(setting.member));
+        case Kind::size_or_auto: {
+            const uint64_t bytes = settings.*std::get<uint64_t Settings::*>(setting.member);
+            return bytes == 0 ? "auto" : format_size(bytes);
+        }
         case Kind::duration:
             return format_duration(settings.*std::get<uint64_t Settings::*>(setting.member));
         case Kind::log_level: {

@@ -51,6 +51,8 @@ struct Settings {
     uint64_t http_head_bytes_max = 8 * base::kib;
     uint64_t outbound_soft_bytes = 256 * base::kib;
     uint64_t outbound_hard_bytes = base::mib;
+    uint64_t memory_bytes_max = 0;  // 0: auto, half of what the process may use
+    uint64_t overload_delay_ns = 100 * base::ns_per_ms;
     uint64_t outbound_time_ns = 10 * base::ns_per_s;
     uint64_t lane_bytes = base::mib;
     uint64_t recv_buffers_count = 256;
@@ -74,6 +76,7 @@ enum class SettingKind : uint8_t {
     number,
     workers,
     size,
+    size_or_auto,
     duration,
     log_level
 };

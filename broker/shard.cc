@@ -13,10 +13,13 @@
 #include "broker/http_surface.h"
 #include "broker/joins.h"
 #include "broker/lifecycle.h"
+#include "broker/memory_budget.h"
 #include "broker/outbox.h"
+#include "broker/overload.h"
 #include "broker/partitions.h"
 #include "broker/replays.h"
 #include "broker/session.h"
+#include "broker/shedding.h"
 #include "broker/slow_consumers.h"
 #include "broker/subscriptions.h"
 #include "codec/command.h"
@@ -115,8 +118,11 @@ struct Shard::Impl {
     Courier courier;
     Heads heads;
     Compression compression;
+    MemoryBudget memory;
+    Overload overload;
     Outbox outbox;
     SlowConsumers slow_consumers;
+    Shedding shedding;
     Joins joins;
     Replays replays;
     HistoryReplies history_replies;
@@ -172,9 +178,12 @@ Shard::Impl::Impl(const ShardContext& shard_context)
               partitions.owned_count_max()),
       heads(partitions, context.id),
       compression(context.settings, context.mesh.shards_count(), metrics),
+      memory(context.metrics, context.settings.memory_bytes_max),
+      overload(context.settings.overload_delay_ns),
       outbox(context.reactor, connections, compression, metrics, context.settings),
       slow_consumers(context.reactor, connections, outbox, subscriptions, metrics,
                      context.settings),
+      shedding(connections, outbox, slow_consumers, metrics),
       joins(courier, partitions, subscriptions),
       replays({context.reactor, connections, courier, partitions, heads, history, context.rules,
                subscriptions, outbox, slow_consumers, metrics, context.settings, context.epoch}),
@@ -185,10 +194,11 @@ Shard::Impl::Impl(const ShardContext& shard_context)
               subscriptions, interest, replays, slow_consumers, outbox, context.rules, metrics}),
       session(
           {context.reactor, connections, outbox, lifecycle, fanout, joins, subscriptions, replays,
-           slow_consumers, history_replies, parser, compression, metrics, context.settings},
+           slow_consumers, history_replies, parser, compression, memory, metrics, context.settings},
           context.id),
       http({context.reactor, connections, timers, outbox, lifecycle, fanout, compression, session,
-            parser, prng, context.metrics, context.settings, context.listeners, context.epoch},
+            parser, prng, context.metrics, memory, overload, context.settings, context.listeners,
+            context.epoch},
            context.id),
       heartbeat(context.reactor, connections, timers, outbox, lifecycle, replays, metrics,
                 context.settings),
@@ -208,6 +218,8 @@ void Shard::Impl::turn() {
     context.mesh.sleep_end(context.id);
 
     receives_count = 0;
+    memory.update();
+    overload.turn_began(context.reactor.now_ns(), context.reactor.busy_ns());
     heartbeat.turn_begin(waited_until_ns);
     for (const io::Event& event : events) dispatch(event);
     requests_take();
@@ -218,6 +230,7 @@ void Shard::Impl::turn() {
     http.resume_paused();
     replays_advance();
     slow_consumers.tend();
+    shedding.advance(memory.level());
     doomed_close();
     history_tend();
     heads_offer();
@@ -296,7 +309,7 @@ void Shard::Impl::on_accept(const io::Event& event) {
         if (all_count > refused_count) admitted_count += all_count - refused_count;
     }
     const base::Slot slot = lifecycle.accept(event.socket, event.listener);
-    if (admitted_count >= context.settings.connections_max) {
+    if (admitted_count >= context.settings.connections_max || memory.is_full()) {
         connections.at(slot).is_over_limit = true;
         metrics.add(Metric::connections_refused);
     }
@@ -721,6 +734,7 @@ void Shard::Impl::gauges_update() {
     metrics.set(Metric::filters, subscriptions.live().filters_count());
     metrics.set(Metric::subscriptions_catching_up,
                 subscriptions.catching_up().subscriptions_count());
+    metrics.set(Metric::is_overloaded, overload.is_overloaded() ? 1 : 0);
     metrics.add(Metric::turns_total);
     metrics.observe_turn(context.reactor.now_ns(), context.reactor.busy_ns());
 }

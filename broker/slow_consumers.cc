@@ -139,24 +139,34 @@ bool SlowConsumers::make_fit(Connection& connection) {
     };
     for (size_t place = 0; place < overflow.held.size() && !fits(); ++place) {
         Overflow::Message& message = overflow.held[place];
-        if (!message.is_there() || message.policy == OnSlow::disconnect) continue;
-        lose(overflow, message, codec::GapCode::slow_consumer);
-        metrics_.add(Metric::messages_dropped_total);
-        if (message.policy == OnSlow::conflate) overflow.newest.erase(message.topic);
-        take_out(connection, message);
+        if (message.is_there() && message.policy != OnSlow::disconnect) drop(connection, message);
     }
     compact(overflow);
     return fits();
+}
+
+void SlowConsumers::drop(Connection& connection, Overflow::Message& message) {
+    Overflow& overflow = *connection.overflow;
+    lose(overflow, message, codec::GapCode::slow_consumer);
+    metrics_.add(Metric::messages_dropped_total);
+    if (message.policy == OnSlow::conflate) overflow.newest.erase(message.topic);
+    take_out(connection, message);
+}
+
+void SlowConsumers::drop_all(Connection& connection) {
+    if (connection.overflow == nullptr) return;
+    for (Overflow::Message& message : connection.overflow->held) {
+        if (message.is_there() && message.policy != OnSlow::disconnect) drop(connection, message);
+    }
+    compact(*connection.overflow);
+    connection.update_slow();
 }
 
 void SlowConsumers::drop_aged(Connection& connection, uint64_t now_ns) {
     Overflow& overflow = *connection.overflow;
     for (Overflow::Message& message : overflow.held) {
         if (message.since_ns + settings_.outbound_time_ns > now_ns) break;  // as all that follow
-        if (!message.is_there() || message.policy != OnSlow::drop_oldest) continue;
-        lose(overflow, message, codec::GapCode::slow_consumer);
-        metrics_.add(Metric::messages_dropped_total);
-        take_out(connection, message);
+        if (message.is_there() && message.policy == OnSlow::drop_oldest) drop(connection, message);
     }
     compact(overflow);
 }

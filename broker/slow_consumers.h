@@ -65,6 +65,9 @@ class SlowConsumers {
     // The connection leaves `open`: gives up what waits.
     void forget(Connection& connection);
 
+    // Drops all that waits and that its policies let go; it is told as a loss.
+    void drop_all(Connection& connection);
+
     // Looks after those that were slow of late, a bounded number of them: who is so for too long,
     // and who is not any more.
     void tend();
@@ -80,6 +83,7 @@ class SlowConsumers {
     void lose(Overflow& overflow, const Overflow::Message& message, codec::GapCode code);
     // Drops the oldest that may be dropped until the rest fits. False: it cannot be made to fit.
     [[nodiscard]] bool make_fit(Connection& connection);
+    void drop(Connection& connection, Overflow::Message& message);
     void drop_aged(Connection& connection, uint64_t now_ns);
     void queue_first(base::Slot slot, Connection& connection);
     void tell_losses(base::Slot slot, Connection& connection);

@@ -22,6 +22,7 @@ namespace codec {
     X(invalid_payload, "the payload is not what its field promises, e.g. bad base64")           \
     X(not_subscribed, "unsubscribe from a filter that this connection has not subscribed")      \
     X(too_many_subscriptions, "the connection has as many subscriptions as the limit allows")   \
+    X(overloaded, "the broker is short of memory; nothing was published, try again later")      \
     X(no_history, "the rules keep no history for this topic")                                   \
     X(not_supported, "a part of the protocol that this broker does not have (yet)")             \
     X(forbidden, "not allowed")

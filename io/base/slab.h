@@ -108,6 +108,17 @@ class Slab {
         }
     }
 
+    // The same for at most count_max slots from `index` on; answers where to go on, or 0 after the
+    // last one.
+    template <class Visitor>
+    [[nodiscard]] uint32_t for_some(uint32_t index, uint32_t count_max, Visitor visit) {
+        for (uint32_t count = 0; index < grown_ && count < count_max; ++index, ++count) {
+            Cell& cell = cell_at(index);
+            if ((cell.generation & 1) == 1) visit(Slot{index, cell.generation}, *object(cell));
+        }
+        return index < grown_ ? index : 0;
+    }
+
   private:
     static constexpr uint32_t none = UINT32_MAX;
     static constexpr uint32_t block_slots = 256;

@@ -23,6 +23,7 @@ bool has_range(const Setting& setting) {
         case Kind::number:
         case Kind::workers:
         case Kind::size:
+        case Kind::size_or_auto:
         case Kind::duration: return true;
         case Kind::flag:
         case Kind::on_off:
@@ -35,7 +36,9 @@ bool has_range(const Setting& setting) {
 }
 
 std::string number_text(const Setting& setting, uint64_t number) {
-    if (setting.kind == Kind::size) return std::to_string(number) + "B";
+    if (setting.kind == Kind::size || setting.kind == Kind::size_or_auto) {
+        return std::to_string(number) + "B";
+    }
     if (setting.kind == Kind::duration) return std::to_string(number) + "ns";
     return std::to_string(number);
 }
@@ -72,7 +75,8 @@ TEST(Settings, DefaultsAreValidAndTheirTextParsesBack) {
         EXPECT_EQ(apply_setting(setting, std::vector<std::string>{text}, changed), "")
             << setting.name;
         EXPECT_EQ(setting_text(setting, changed), text) << setting.name;
-        if (!has_range(setting) || setting.kind == Kind::workers) continue;
+        const bool is_auto = setting.kind == Kind::workers || setting.kind == Kind::size_or_auto;
+        if (!has_range(setting) || is_auto) continue;
         const uint64_t value = defaults.*std::get<uint64_t Settings::*>(setting.member);
         EXPECT_EQ(changed.*std::get<uint64_t Settings::*>(setting.member), value) << setting.name;
         EXPECT_GE(value, setting.least) << setting.name;

@@ -132,6 +132,7 @@ class World {
     io::Mesh& mesh() { return mesh_; }
     uint64_t metric(Metric metric) const;  // the sum over all shards
     uint64_t closed_count(uint16_t code) const;
+    void set_kernel_socket_bytes(uint64_t bytes) { metrics_.set_kernel_socket_bytes(bytes); }
     std::vector<std::string> take_log();
     uint64_t now_ns() const { return now_ns_; }
     // "partition:offset" of a message of this topic.

@@ -12,6 +12,23 @@ namespace {
 using base::Slab;
 using base::Slot;
 
+TEST(Slab, VisitsSomeAndGoesOn) {
+    Slab<int> slab(1'000);
+    std::vector<Slot> slots;
+    for (int value = 0; value < 300; ++value) slots.push_back(slab.take(value));
+    slab.release(slots[1]);
+    std::vector<int> seen;
+    const auto visit = [&](Slot, int& value) { seen.push_back(value); };
+    EXPECT_EQ(slab.for_some(0, 3, visit), 3u);
+    EXPECT_EQ(seen, (std::vector<int>{0, 2}));
+    uint32_t next = 3;
+    while (next > 0) next = slab.for_some(next, 100, visit);
+    EXPECT_EQ(seen.size(), 299u);
+    for (const Slot slot : slots) {
+        if (slot != slots[1]) slab.release(slot);
+    }
+}
+
 TEST(slab, full_is_a_return_value) {
     Slab<int> slab(2);
     const Slot first = slab.take(1);

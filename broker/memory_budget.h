@@ -1,0 +1,51 @@
+// MemoryBudget: how much of the memory that the broker may use is in use, over all shards.
+//
+// What counts are the gauges of every shard (chunks, held messages, history, messages that arrive
+// in pieces) and what the kernel holds for TCP sockets, as far as it tells (/proc/net/sockstat, for
+// the whole network namespace).
+//
+//   level   from             what follows
+//   calm    0                nothing
+//   near    7/8 of the limit Shedding takes memory from those that hold the oldest chunks
+//   full    the limit        further connections are answered 503, publishes `overloaded`
+//
+// Owner: a shard holds one. Thread: its shard's; it reads the metrics cells of all shards, which
+// are a turn old at most, so shards agree within a turn and may pass the limit by what one turn
+// adds. Invariants:
+//  1. The level changes between turns only.
+#pragma once
+
+#include <cstdint>
+
+#include "broker/metrics.h"
+
+namespace broker {
+
+class MemoryBudget {
+  public:
+    enum class Level : uint8_t { calm, near, full };
+
+    // 0: there is no limit.
+    MemoryBudget(const MetricsRegistry& registry, uint64_t bytes_max)
+        : registry_(registry), bytes_max_(bytes_max) {}
+
+    // Once a turn.
+    void update();
+
+    Level level() const { return level_; }
+    bool is_full() const { return level_ == Level::full; }
+    uint64_t used_bytes() const { return used_bytes_; }
+
+  private:
+    const MetricsRegistry& registry_;
+    const uint64_t bytes_max_;
+    uint64_t used_bytes_ = 0;
+    Level level_ = Level::calm;
+};
+
+// Memory that this process may use: the least of the machine's and the cgroup's (v2 or v1) limits.
+uint64_t usable_memory_bytes();
+// What the kernel holds in buffers of TCP sockets; 0 when it does not tell.
+uint64_t kernel_socket_bytes();
+
+}  // namespace broker
