@@ -15,33 +15,34 @@
 // too much or too few ends the run with an error.
 
 #include <arpa/inet.h>
-#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
-#include <cstdarg>
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <ctime>
 #include <deque>
-#include <filesystem>
-#include <fstream>
 #include <map>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "bench/load_socket.h"
+
 namespace {
+
+using load::fail;
+using load::member;
+using load::now_ns;
+using load::number;
+using load::process_cpu_ns;
+using load::text_frame;
 
 constexpr uint32_t topics_count = 500;
 constexpr uint32_t commands_per_frame = 100;
@@ -55,71 +56,6 @@ constexpr size_t receive_bytes = 1 << 20;
 constexpr std::string_view payload =
     "\"sixty-four bytes of payload, the quotes included, as they are.\"";
 static_assert(payload.size() == 64);
-
-[[noreturn]] [[gnu::format(printf, 1, 2)]] void fail(const char* format, ...) {
-    va_list arguments;
-    va_start(arguments, format);
-    std::fputs("resume_load: ", stderr);
-    std::vfprintf(stderr, format, arguments);
-    std::fputc('\n', stderr);
-    va_end(arguments);
-    std::exit(1);
-}
-
-uint64_t clock_ns(clockid_t clock) {
-    timespec time{};
-    clock_gettime(clock, &time);
-    return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec);
-}
-uint64_t now_ns() {
-    return clock_ns(CLOCK_MONOTONIC);
-}
-
-// What all threads of the process have run.
-uint64_t process_cpu_ns(int pid) {
-    uint64_t sum_ns = 0;
-    const std::string folder = "/proc/" + std::to_string(pid) + "/task";
-    for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-        uint64_t run_ns = 0;
-        std::ifstream(entry.path() / "schedstat") >> run_ns;
-        sum_ns += run_ns;
-    }
-    return sum_ns;
-}
-
-// The text behind `name` up to a quote, comma or bracket; empty when it is not there.
-std::string_view member(std::string_view json, std::string_view name) {
-    const size_t at = json.find(name);
-    if (at == std::string_view::npos) return {};
-    const std::string_view rest = json.substr(at + name.size());
-    return rest.substr(0, rest.find_first_of("\",}"));
-}
-
-uint64_t number(std::string_view text) {
-    uint64_t value = 0;
-    const auto end = text.data() + text.size();
-    const std::from_chars_result result = std::from_chars(text.data(), end, value);
-    if (text.empty() || result.ec != std::errc() || result.ptr != end) {
-        fail("not a number: %.*s", static_cast<int>(text.size()), text.data());
-    }
-    return value;
-}
-
-// A client's text frame. A mask of zeros is a mask, and leaves the payload as it is.
-std::string text_frame(std::string_view text) {
-    std::string frame{'\x81'};
-    const size_t size = text.size();
-    if (size < 126) {
-        frame.push_back(static_cast<char>(0x80 | size));
-    } else {
-        if (size > 65'535) fail("a frame of %zu bytes", size);
-        frame.push_back(static_cast<char>(0x80 | 126));
-        frame.push_back(static_cast<char>(size >> 8));
-        frame.push_back(static_cast<char>(size & 0xFF));
-    }
-    frame.append(4, '\0').append(text);
-    return frame;
-}
 
 enum class Role : uint8_t { publisher, established, client };
 enum class State : uint8_t { connecting, upgrading, open, live };
@@ -156,7 +92,7 @@ class Load {
         uint64_t time_ns, broker_cpu_ns, load_cpu_ns;
     };
     Moment moment() const {
-        return {now_ns(), process_cpu_ns(broker_pid_), clock_ns(CLOCK_PROCESS_CPUTIME_ID)};
+        return {now_ns(), process_cpu_ns(broker_pid_), process_cpu_ns(getpid())};
     }
     void report(std::string_view name, uint32_t clients_count, const Moment& begin,
                 std::string_view more = {});
@@ -508,10 +444,7 @@ void Load::report(std::string_view name, uint32_t clients_count, const Moment& b
 
 int main(int argc, char** argv) {
     if (argc != 6) fail("usage: resume_load SCENARIO PORT BROKER_PID CLIENTS BEHIND");
-    rlimit descriptors{};
-    getrlimit(RLIMIT_NOFILE, &descriptors);
-    descriptors.rlim_cur = descriptors.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &descriptors);
+    load::raise_descriptor_limit();
     const std::string_view scenario = argv[1];
     Load load(static_cast<uint16_t>(number(argv[2])), static_cast<int>(number(argv[3])));
     const auto clients_count = static_cast<uint32_t>(number(argv[4]));
