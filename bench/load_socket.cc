@@ -101,11 +101,14 @@ std::string text_frame(std::string_view text) {
     return frame;
 }
 
-void LoadSocket::connect(uint16_t port, const char* address) {
+void LoadSocket::connect(const char* address, uint16_t port, int window_bytes) {
     fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) fail("socket: %s", std::strerror(errno));
     const int yes = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+    if (window_bytes > 0) {
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &window_bytes, sizeof window_bytes);
+    }
     sockaddr_in place{};
     place.sin_family = AF_INET;
     place.sin_port = htons(port);

@@ -36,8 +36,9 @@ struct LoadSocket {
     State state = State::connecting;
     std::string partial;  // of a frame that has not come whole
 
-    // Starts connecting to 127.0.0.1, or to another address. Ends the program when that fails.
-    void connect(uint16_t port, const char* address = "127.0.0.1");
+    // Starts connecting. Ends the program when that fails. `window_bytes` bounds what the kernel
+    // takes for a client that does not read; 0: as the kernel likes.
+    void connect(const char* address, uint16_t port, int window_bytes = 0);
     // After the socket became writable: asks for the upgrade. False: the connection was refused.
     bool connected();
     // Sends all of it, waiting for the broker to read if need be.

@@ -29,11 +29,11 @@ BROKER_CPU, LOAD_CPU = "0", "1"
 
 
 class Broker:
-    def __init__(self, build, prefix):
+    def __init__(self, build, prefix, more=("--topic-rule", "match=sensors/#,history_messages=100000")):
         self.arguments = [
             *prefix, "taskset", "-c", BROKER_CPU, build / "fanfare", "serve",
             "--listen", "127.0.0.1:0", "--workers", "1", "--connections-max", "12000", "--heartbeat-interval", "5m",
-            "--topic-rule", "match=sensors/#,history_messages=100000"]
+            *more]
 
     def __enter__(self):
         self.log = tempfile.TemporaryFile()

@@ -41,7 +41,7 @@ run_ctest() {
 cmake --preset dev
 cmake --build build/dev -j"$jobs"
 cmake --preset release -DFANFARE_DEVELOPER=ON
-cmake --build build/release -j"$jobs" --target fanfare
+cmake --build build/release -j"$jobs" --target fanfare overload_load
 
 run_ctest dev
 run_ctest release -L '^(e2e|release)$'
