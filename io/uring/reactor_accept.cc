@@ -67,7 +67,11 @@ void Reactor::Impl::accept_start(uint16_t number) {
 
 void Reactor::Impl::accept_stop(uint16_t number) {
     Listener& listener = listener_at(number);
-    CHECK(listener.state == ListenerState::paused || listener.state == ListenerState::accepting);
+    if (listener.state == ListenerState::stopped) return;
+    if (listener.state == ListenerState::stopping) {
+        listener.is_drained = true;  // as far as the caller has the patience
+        return;
+    }
     listener.state = ListenerState::stopping;
     for (uint32_t index = 0; index < accepts.size(); ++index) {
         const AcceptEntry& entry = accepts[index];
@@ -112,15 +116,15 @@ void Reactor::Impl::accepts_arm() {
     }
 }
 
-// Closing a listening socket resets what waits in its queue, so first the queue is emptied, as far
-// as the table has room. Each accept is followed by its own cancellation: it either finds a
+// Closing a listening socket resets what waits in its queue, so first the queue is emptied, as room
+// becomes free in the table. Each accept is followed by its own cancellation: it either finds a
 // connection at once, or is cancelled at once, which says that the queue is empty.
 void Reactor::Impl::stopping_advance(uint16_t number) {
     Listener& listener = listeners[number];
     if (listener.state != ListenerState::stopping) return;
     const bool is_any_armed = listener.idle.size() < options.accepts_per_listener;
     if (is_any_armed) return;
-    if (!listener.is_drained && sockets_free() > 0) {
+    if (!listener.is_drained) {
         listener.is_draining = true;
         while (!listener.idle.empty() && sockets_free() > 0) cancel(accept_arm(listener));
         return;

@@ -144,8 +144,7 @@ void Reactor::accept_start(uint16_t listener) {
 
 void Reactor::accept_stop(uint16_t listener) {
     Impl::Listener& found = impl_->listeners[listener];
-    CHECK(!found.is_stopping && !found.is_stopped);
-    found.is_stopping = true;
+    if (!found.is_stopped) found.is_stopping = true;
 }
 
 Socket Reactor::adopt(int) {

@@ -747,7 +747,27 @@ TEST_F(ReactorTest, stopping_ends_waiting_accepts) {
     EXPECT_EQ(connect(0), -1);
 }
 
-TEST_F(ReactorTest, stopping_with_a_full_table_does_not_wait_for_room) {
+TEST_F(ReactorTest, stopping_with_a_full_table_waits_for_room) {
+    io::UringOptions options = small_options();
+    options.sockets_max = 1;
+    open(options);
+    int client = -1;
+    const io::Socket first = accepted(client);
+    ASSERT_GE(connect(0), 0);
+    reactor_->accept_stop(0);
+    settle();
+    EXPECT_TRUE(seen_.empty()) << "neither accepted nor reset";
+    reactor_->close(first, Slot{1, 1});
+    EXPECT_EQ(await(Op::close).result, 0);
+    const Seen second = await(Op::accept);
+    EXPECT_EQ(second.result, 0);
+    settle();
+    EXPECT_TRUE(seen_.empty()) << "without room nobody can tell that the queue is empty";
+    reactor_->close(second.socket, Slot{2, 1});
+    EXPECT_EQ(await(Op::accept).result, -ECANCELED);
+}
+
+TEST_F(ReactorTest, a_second_stop_does_not_wait_for_room) {
     io::UringOptions options = small_options();
     options.sockets_max = 1;
     open(options);
@@ -755,8 +775,13 @@ TEST_F(ReactorTest, stopping_with_a_full_table_does_not_wait_for_room) {
     accepted(client);
     const int waiting = connect(0);
     reactor_->accept_stop(0);
+    settle();
+    reactor_->accept_stop(0);
     EXPECT_EQ(await(Op::accept).result, -ECANCELED);
     EXPECT_EQ(read_once(waiting), -ECONNRESET);
+    reactor_->accept_stop(0);
+    settle();
+    EXPECT_TRUE(seen_.empty()) << "a stopped listener stays as it is";
 }
 
 TEST_F(ReactorTest, accepts_from_a_unix_socket) {

@@ -29,7 +29,7 @@ namespace sim {
     X(zero_window, "the peer's window is shut for up to minutes")                             \
     X(connection_reset, "a connection breaks, at any moment")                                 \
     X(reset_discards, "a reset eats what the peer had not read yet")                          \
-    X(cancel_lost, "a stopped receive or accept still brings what won the race")              \
+    X(cancel_lost, "a stopped receive still brings what won the race")                        \
     X(data_after_shutdown, "a receive goes on for a while after shutdown")                    \
     X(close_delayed, "the event of a close comes late; its descriptor is reused before")      \
     X(accept_failed, "an accept fails with -EMFILE, -ENFILE or -ENOMEM")                      \

@@ -105,7 +105,11 @@ void Kernel::accept_start(uint16_t listener) {
 void Kernel::accept_stop(uint16_t listener) {
     CHECK(listener < listeners_.size());
     Listener& state = listeners_[listener];
-    CHECK(!state.is_stop_asked);
+    if (state.is_stop_asked) {  // the second time: at once
+        state.is_hurried = true;
+        look_again(now_ns());
+        return;
+    }
     state.is_stop_asked = true;
     requests_.push_back({Request::Kind::accept_stop, listener, {}});
 }
@@ -351,7 +355,10 @@ void Kernel::accept_work(uint16_t number) {
     if (listener.is_closed) return;
     std::deque<ConnectionId>& queue = network_.queue(shard_);
     if (listener.is_stopping) {
-        while (!queue.empty() && faults_.fires(Fault::cancel_lost) && !sockets_free_.empty()) {
+        while (!listener.is_hurried && !queue.empty() &&
+               network_.at(queue.front()).connect_due_ns <= now_ns()) {
+            if (sockets_free_.empty()) return;
+            if (faults_.fires(Fault::accept_failed)) break;  // as far as it can be emptied
             accept_one(number);
         }
         accept_end(number);

@@ -95,6 +95,7 @@ class Kernel {
     struct Listener {
         bool is_asked = false;  // the caller's view: accept_start without a failure since
         bool is_stop_asked = false;
+        bool is_hurried = false;  // the stop was asked for a second time
         bool is_armed = false;  // the kernel's view
         bool is_stopping = false;
         bool is_closed = false;
