@@ -294,8 +294,8 @@ void Load::slow(uint32_t subscribers_count, uint32_t slow_count, uint64_t rate, 
     uint32_t unknown_count = 0;
     for (const Peer& peer : peers_) {
         missed_count += peer.missed_count;
-        cut_count += peer.was_cut ? 1 : 0;
-        unknown_count += peer.has_unknown_gap ? 1 : 0;
+        cut_count += peer.was_cut ? 1u : 0u;
+        unknown_count += peer.has_unknown_gap ? 1u : 0u;
     }
     std::printf(
         "{\"scenario\":\"slow\",\"calm_p99_ms\":%.3f,\"slow_p99_ms\":%.3f,\"ratio\":%.3f,"
@@ -371,7 +371,7 @@ void Load::crowd(uint32_t established_count, uint32_t clients_count, uint64_t se
             handle(0);
         }
         for (size_t index = steady_count; index < peers_.size(); ++index) {
-            arrived_count += peers_[index].socket.state == LoadSocket::State::open ? 1 : 0;
+            arrived_count += peers_[index].socket.state == LoadSocket::State::open ? 1u : 0u;
             leave(peers_[index]);
         }
         peers_.resize(steady_count);

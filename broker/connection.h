@@ -60,6 +60,7 @@ struct HttpProgress {
     size_t wanted_bytes = 0;     // of head and body, once the head is known and the body incomplete
     codec::HttpHeadParser parser;
     bool awaits_answer = false;  // a publish was forwarded; its answer completes the response
+    bool is_answered = false;    // a response was sent
     bool keep_alive = true;      // of the request that is being answered
     bool is_head = false;        // the same: its answer has no body
     bool continue_sent = false;

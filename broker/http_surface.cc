@@ -22,6 +22,7 @@ constexpr std::string_view browser_client_path = "/fanfare.js";
 constexpr std::string_view json_type = "application/json";
 constexpr std::string_view subprotocols[] = {"fanfare.v1"};
 constexpr std::string_view retry_after = "Retry-After: 5\r\n";
+constexpr const char* stopping_reason = "the broker is stopping";
 // Any page may import it as a module: the code is no secret, and the Origin was checked before.
 constexpr std::string_view browser_client_fields =
     "Cache-Control: max-age=3600\r\nAccess-Control-Allow-Origin: *\r\n";
@@ -49,6 +50,19 @@ HttpSurface::HttpSurface(const Parts& parts, io::ShardId shard)
 
 void HttpSurface::drain() {
     is_draining_ = true;
+}
+
+bool HttpSurface::end(base::Slot slot) {
+    Connection& connection = parts_.connections.at(slot);
+    const HttpProgress& progress = *connection.http;
+    if (progress.awaits_answer || connection.pause == Pause::lanes) return false;
+    if (progress.is_answered) {
+        parts_.lifecycle.close_http(slot);
+    } else {
+        // Its request may be on the way: it was connected before the listener closed.
+        refuse(slot, connection, 503, stopping_reason, retry_after);
+    }
+    return true;
 }
 
 void HttpSurface::arm_timer(base::Slot slot, const Connection& connection) {
@@ -230,7 +244,7 @@ void HttpSurface::upgrade(base::Slot slot, Connection& connection,
 }
 
 std::string_view HttpSurface::upgrades_refusal(const Connection& connection) const {
-    if (is_draining_) return "the broker is stopping";
+    if (is_draining_) return stopping_reason;
     if (connection.is_over_limit) return "the broker has as many connections as it may";
     if (parts_.memory.is_full()) return "the broker is short of memory";
     if (parts_.overload.is_overloaded()) return "the broker has more to do than it can";
@@ -376,6 +390,7 @@ bool HttpSurface::serve_admin(base::Slot slot, Connection& connection,
 void HttpSurface::respond(base::Slot slot, Connection& connection,
                           const codec::HttpResponse& response) {
     codec::HttpResponse complete = response;
+    connection.http->is_answered = true;
     complete.keep_alive = connection.http->keep_alive;
     complete.head_only = connection.http->is_head;
     text_.clear();

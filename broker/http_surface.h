@@ -67,6 +67,9 @@ class HttpSurface {
     void timed_out(base::Slot slot);
     // From now on upgrades and publishes are refused, and every response closes.
     void drain();
+    // Ends a connection in good order: whoever was not answered yet is told 503. False: it waits
+    // for the answer to a publish.
+    [[nodiscard]] bool end(base::Slot slot);
 
   private:
     static constexpr size_t buffered_requests_bytes_max = 64 * 1024;

@@ -172,6 +172,14 @@ void Outbox::send_control(base::Slot slot, codec::Opcode opcode, std::string_vie
     chunks_.release(range);
 }
 
+void Outbox::send_goodbye(base::Slot slot, std::string_view json) {
+    Connection& connection = connections_.at(slot);
+    const Range range = append_frame(codec::Opcode::text, json);
+    connection.queue.push_control(range);
+    pushed(slot, connection, range);
+    chunks_.release(range);
+}
+
 void Outbox::send_unlimited(base::Slot slot, codec::Opcode opcode, std::string_view payload) {
     Connection& connection = connections_.at(slot);
     const Range range = append_frame(opcode, payload);

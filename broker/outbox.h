@@ -71,6 +71,8 @@ class Outbox {
     void send_ordered(base::Slot slot, std::string_view json);
     // One frame that may overtake the stream.
     void send_control(base::Slot slot, codec::Opcode opcode, std::string_view payload);
+    // A text frame that may overtake the stream, whatever the limits say: a last word too.
+    void send_goodbye(base::Slot slot, std::string_view json);
     // One frame in the ordered stream, whatever the limits say: a Close frame, which is the last
     // word, and what is echoed, which pauses its own source.
     void send_unlimited(base::Slot slot, codec::Opcode opcode, std::string_view payload);
@@ -102,6 +104,8 @@ class Outbox {
     uint64_t newest_chunk_number() const { return chunks_.newest_number(); }
 
     void flush();
+    // What waits in the queues of all connections.
+    uint64_t outbound_bytes() const { return outbound_bytes_; }
     bool has_dirty() const { return !prompt_.is_empty() || !bulk_.is_empty(); }
     // The connections that passed the hard limit since the last call.
     [[nodiscard]] std::vector<base::Slot> take_doomed();

@@ -125,6 +125,8 @@ class Pages {
     // Gives up what is too old or too much.
     void trim(uint64_t now_ns);
     bool is_empty() const { return pages_.empty(); }
+    // Whether pages are on their way from their owners.
+    bool is_reading() const { return reads_.size() > 0; }
 
   private:
     // A page on its way from its owner.

@@ -129,6 +129,7 @@ void Replays::go_on(base::Slot slot) {
         const bool is_replay = kind == CatchUp::Kind::replay;
         CatchUp* catch_up = (is_replay ? connection->catch_up : connection->stream_lag).get();
         if (catch_up == nullptr || !std::exchange(catch_up->is_ready, false)) continue;
+        if (is_replay && is_draining_) continue;
         Step step = Step::waiting;
         if (catch_up->state == State::proving) {
             step = prove(slot, *connection);
@@ -449,7 +450,7 @@ void Replays::fall_behind(base::Slot slot, const codec::Position& position) {
         connection.stream_lag->number = ++last_number_;
         connection.update_slow();
         live_filters_changed(slot, connection);
-        parts_.metrics.add(Metric::streams_behind);
+        parts_.metrics.set(Metric::streams_behind, ++streams_behind_count_);
         parts_.metrics.add(Metric::streams_behind_total);
     }
     connection.stream_lag->lagging.push_back({.partition = position.partition,
@@ -485,7 +486,7 @@ void Replays::end_lag(base::Slot slot, Connection& connection) {
     lists_.release(connection.stream_lag->list);
     connection.stream_lag.reset();
     connection.update_slow();
-    parts_.metrics.subtract(Metric::streams_behind);
+    parts_.metrics.set(Metric::streams_behind, --streams_behind_count_);
     // What waited for it: a replay, or a command.
     if (connection.catch_up != nullptr) make_ready(slot, *connection.catch_up);
     changed_.push_back(slot);
@@ -599,7 +600,7 @@ void Replays::forget(Connection& connection) {
     if (connection.stream_lag != nullptr) {
         lists_.release(connection.stream_lag->list);
         connection.stream_lag.reset();
-        parts_.metrics.subtract(Metric::streams_behind);
+        parts_.metrics.set(Metric::streams_behind, --streams_behind_count_);
     }
     if (connection.catch_up == nullptr) return;
     forget_replay(*connection.catch_up);

@@ -105,6 +105,10 @@ class Replays {
     bool has_ready() const { return !ready_.is_empty() || !arrived_.is_empty(); }
     // Some wait for room towards an owner; they are tried again every turn.
     bool has_starved() const { return !starved_.is_empty(); }
+    // The broker stops: from now on only streams that fell behind go on.
+    void drain() { is_draining_ = true; }
+    // Whether history is still to be read, or on its way.
+    bool is_reading_streams() const { return streams_behind_count_ > 0 || pages_.is_reading(); }
     // The connections whose state has changed since the last call: subscribed was told, or the
     // replay is over.
     [[nodiscard]] std::vector<base::Slot> take_changed();
@@ -182,6 +186,8 @@ class Replays {
     SlotFifo starved_;
     std::vector<base::Slot> changed_;
     uint32_t last_number_ = 0;
+    uint32_t streams_behind_count_ = 0;
+    bool is_draining_ = false;
     uint32_t own_reads_left_ = 0;  // of this turn
     uint64_t bytes_queued_ = 0;    // of this turn
     // Scratch.

@@ -223,6 +223,12 @@ void print_welcome(const OpenListeners& open, const Settings& settings,
     std::fflush(stdout);
 }
 
+// How the run of the shards ended.
+struct Supervised {
+    uint32_t signals_count;  // that asked for a stop
+    uint64_t stop_ns;        // from the first of them until the last shard had stopped
+};
+
 // Everything that lives as long as the broker runs.
 struct Process {
     Settings settings;
@@ -378,11 +384,11 @@ struct Process {
         }
     }
 
-    // Waits for signals and writes the log until all shards have stopped. Answers how many signals
-    // came.
-    uint32_t supervise(const sigset_t& signals) {
+    // Waits for signals and writes the log until all shards have stopped.
+    Supervised supervise(const sigset_t& signals) {
         uint32_t signals_count = 0;
         uint64_t sockets_asked_ns = 0;
+        uint64_t stop_began_ns = 0;
         const timespec poll{0, static_cast<long>(log_poll_ns)};
         while (running_count.load() > 0) {
             const int signal = sigtimedwait(&signals, nullptr, &poll);
@@ -393,11 +399,12 @@ struct Process {
             }
             writer.drain();
             if (signal != SIGTERM && signal != SIGINT) continue;
+            if (signals_count == 0) stop_began_ns = clock_ns(CLOCK_MONOTONIC);
             request(++signals_count == 1 ? io::Request::stop : io::Request::stop_now);
         }
         for (std::thread& thread : threads) thread.join();
         writer.drain();
-        return signals_count;
+        return {signals_count, clock_ns(CLOCK_MONOTONIC) - stop_began_ns};
     }
 };
 
@@ -408,12 +415,41 @@ uint64_t sum_of(const MetricsRegistry& metrics, Metric metric) {
     return sum;
 }
 
+// What all shards say together of the clients that were there at the end.
+StopReport stop_report(const Process& process) {
+    StopReport sum;
+    for (const std::unique_ptr<Shard>& shard : process.shards) {
+        const StopReport& report = shard->stop_report();
+        sum.told_count += report.told_count;
+        sum.cut_count += report.cut_count;
+        sum.flushed_bytes += report.flushed_bytes;
+        sum.unsent_bytes += report.unsent_bytes;
+    }
+    return sum;
+}
+
 // All shards have stopped. Answers the exit code.
-int end(const Process& process, const StateDirectory& directory, uint32_t signals_count) {
+int end(const Process& process, const StateDirectory& directory, const Supervised& supervised) {
+    const uint32_t signals_count = supervised.signals_count;
+    const StopReport report = stop_report(process);
+    char seconds[32];
+    std::snprintf(seconds, sizeof seconds, "%.3f",
+                  static_cast<double>(supervised.stop_ns) / static_cast<double>(base::ns_per_s));
     std::vector<LogField> fields = {
         {"signals", std::to_string(signals_count)},
         {"published", std::to_string(sum_of(process.metrics, Metric::messages_published_total))},
-        {"delivered", std::to_string(sum_of(process.metrics, Metric::deliveries_total))}};
+        {"delivered", std::to_string(sum_of(process.metrics, Metric::deliveries_total))},
+        {"told", std::to_string(report.told_count)},
+        {"cut", std::to_string(report.cut_count)},
+        {"flushed_bytes", std::to_string(report.flushed_bytes)},
+        {"unsent_bytes", std::to_string(report.unsent_bytes)},
+        {"seconds", seconds}};
+    if (report.cut_count > 0) {
+        process.writer.write_now(LogLevel::warn,
+                                 "connections were cut with unsent bytes in their queues",
+                                 {{"cut", std::to_string(report.cut_count)},
+                                  {"unsent_bytes", std::to_string(report.unsent_bytes)}});
+    }
     bool is_lost = false;
     if (directory.is_open() && signals_count > 1) {
         process.writer.write_now(LogLevel::warn,
@@ -431,7 +467,7 @@ int end(const Process& process, const StateDirectory& directory, uint32_t signal
         }
     }
     process.writer.write_now(LogLevel::info, "stopped", fields);
-    return is_lost ? 1 : 0;
+    return is_lost || signals_count > 1 ? 1 : 0;
 }
 
 }  // namespace
@@ -483,8 +519,8 @@ int run_serve(Settings settings, const std::string& version) {
         process.threads.emplace_back([&process, id] { process.run_shard(id); });
     }
     print_welcome(process.listeners, settings, version);
-    const uint32_t signals_count = process.supervise(signals);
-    return end(process, directory, signals_count);
+    const Supervised supervised = process.supervise(signals);
+    return end(process, directory, supervised);
 }
 
 }  // namespace broker

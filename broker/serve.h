@@ -10,8 +10,10 @@
 
 namespace broker {
 
-// Answers the exit code: 0 after an orderly stop; 1 when it could not start (the reason has been
-// printed), or stopped in good order but could not save what --state-dir is to keep (logged).
+// Answers the exit code: 0 after an orderly stop, even if its deadline cut slow clients (logged:
+// they are no failure of the broker, which a service manager would mend by a restart); 1 when it
+// could not start (the reason has been printed), could not save what --state-dir is to keep
+// (logged), or was ended by a second signal.
 int run_serve(Settings settings, const std::string& version);
 
 }  // namespace broker

@@ -29,9 +29,9 @@ bool Session::is_backlogged(const Connection& connection) const {
 }
 
 void Session::receive(base::Slot slot, std::span<uint8_t> bytes) {
-    if (is_draining_) return;
     Connection& connection = parts_.connections.at(slot);
     if (connection.pause != Pause::none) {
+        if (is_draining_) return;        // nobody will come back to it
         stash_input(connection, bytes);  // arrived before the receive could be stopped
         return;
     }
@@ -56,6 +56,7 @@ std::span<uint8_t> Session::pump(base::Slot slot, Connection& connection,
             case Decoded::Kind::need_more: return {};
             case Decoded::Kind::text:
             case Decoded::Kind::binary: {
+                if (is_draining_) break;
                 const Pause reason =
                     on_message(slot, connection, decoded, limits.message_bytes_max);
                 if (reason == Pause::none) break;

@@ -70,7 +70,7 @@ class Session {
     // Tries those again that wait for room in the lanes, a bounded number of them.
     void resume_paused();
     bool has_paused() const { return !paused_.is_empty(); }
-    // From now on nothing is executed any more.
+    // From now on nothing is executed any more; pings and Close frames are still answered.
     void drain() { is_draining_ = true; }
     // After a completed send: resumes if the backlog was the reason.
     void sent(base::Slot slot);

@@ -109,8 +109,14 @@ const Setting table[] = {
      "Time for any sign of life after the ping, before the client is evicted."},
     {"close-timeout", Kind::duration, &Settings::close_timeout_ns, second / 10, hour,
      "Time for the last bytes to leave and for the peer to close, before the connection is cut."},
+    {"drain-delay", Kind::duration, &Settings::drain_delay_ns, 0, hour,
+     "How long a stopping broker goes on while /readyz says 503, so that load balancers look "
+     "elsewhere first."},
     {"drain-timeout", Kind::duration, &Settings::drain_timeout_ns, second / 10, hour,
-     "Time that an orderly stop may take before what is left is cut."},
+     "Time that an orderly stop may take after drain-delay, before what is left is cut."},
+    {"drain-spread", Kind::duration, &Settings::drain_spread_ns, 0, hour,
+     "Window over which the clients of a stopping broker are told to come back, so that they do "
+     "not all come at once."},
 };
 
 std::string with_separator(std::string_view name, char separator) {

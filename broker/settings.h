@@ -63,7 +63,9 @@ struct Settings {
     uint64_t heartbeat_interval_ns = 25 * base::ns_per_s;
     uint64_t heartbeat_timeout_ns = 20 * base::ns_per_s;
     uint64_t close_timeout_ns = 5 * base::ns_per_s;
+    uint64_t drain_delay_ns = 0;
     uint64_t drain_timeout_ns = 25 * base::ns_per_s;
+    uint64_t drain_spread_ns = 10 * base::ns_per_s;
 };
 
 // What a setting's text looks like.

@@ -20,6 +20,7 @@
 #include "broker/replays.h"
 #include "broker/session.h"
 #include "broker/shedding.h"
+#include "broker/shutdown.h"
 #include "broker/slow_consumers.h"
 #include "broker/subscriptions.h"
 #include "codec/command.h"
@@ -60,8 +61,6 @@ uint32_t sockets_per_shard(const Settings& settings) {
 struct Shard::Impl {
     explicit Impl(const ShardContext& shard_context);
 
-    enum class Phase : uint8_t { running, quiescing, draining, closing, stopped };
-
     void turn();
     uint64_t wait_until_ns();
     uint64_t busy_until_ns(uint64_t deadline_ns);
@@ -91,11 +90,9 @@ struct Shard::Impl {
     void timers_expire();
     void doomed_close();
 
-    // The phases of a stop.
+    // Requests of main.
     void requests_take();
     void stop_begin();
-    void stop_advance();
-    void goodbye();
 
     void log(LogLevel level, std::string_view message, std::initializer_list<LogField> fields = {});
     void gauges_update();
@@ -131,6 +128,7 @@ struct Shard::Impl {
     Session session;
     HttpSurface http;
     Heartbeat heartbeat;
+    Shutdown shutdown;
 
     // State of the loop.
     SlotFifo starved;                 // connections whose receive found no buffer
@@ -145,16 +143,6 @@ struct Shard::Impl {
     uint64_t accept_retry_at_ns = base::never_ns;
     bool accepts_are_failing = false;
     std::vector<bool> listener_failed;
-
-    // State of the stop.
-    Phase phase = Phase::running;
-    uint64_t stop_deadline_ns = base::never_ns;
-    uint32_t quiesced_count = 0;  // of the other shards
-    uint32_t drained_count = 0;
-    uint32_t caught_up_count = 0;
-    bool is_caught_up = false;
-    SlotFifo unclosed;
-    uint32_t listeners_open;
 };
 
 Shard::Impl::Impl(const ShardContext& shard_context)
@@ -202,8 +190,10 @@ Shard::Impl::Impl(const ShardContext& shard_context)
            context.id),
       heartbeat(context.reactor, connections, timers, outbox, lifecycle, replays, metrics,
                 context.settings),
-      listener_failed(listeners_count, false),
-      listeners_open(listeners_count) {
+      shutdown({context.reactor, connections, outbox, lifecycle, http, session, joins, replays,
+                courier, prng, context.settings},
+               listeners_count),
+      listener_failed(listeners_count, false) {
     for (uint16_t listener = 0; listener < listeners_count; ++listener) {
         context.reactor.accept_start(listener);
     }
@@ -236,7 +226,7 @@ void Shard::Impl::turn() {
     heads_offer();
     starved_rearm();
     accepts_retry();
-    if (phase != Phase::running) stop_advance();
+    shutdown.advance();
     outbox.flush();
     courier.flush();
     metrics.add(Metric::events_total, events.size());
@@ -248,13 +238,8 @@ uint64_t Shard::Impl::wait_until_ns() {
     if (outbox.has_dirty() || !starved.is_empty()) return 0;
     if (replays.has_ready()) return 0;
     uint64_t deadline_ns = std::min(timers.next_deadline_ns(), accept_retry_at_ns);
-    deadline_ns = std::min(deadline_ns, now_ns + idle_turn_ns);
-    // Once the deadline has passed everything is cut, and only the kernel's last events are waited
-    // for.
-    const bool is_stopping_in_time = phase != Phase::running && now_ns < stop_deadline_ns;
-    if (is_stopping_in_time) deadline_ns = std::min(deadline_ns, stop_deadline_ns);
-    if (session.has_paused() || http.has_paused() || replays.has_starved() || courier.owes() ||
-        phase != Phase::running) {
+    deadline_ns = std::min({deadline_ns, shutdown.next_deadline_ns(), now_ns + idle_turn_ns});
+    if (session.has_paused() || http.has_paused() || replays.has_starved() || courier.owes()) {
         deadline_ns = std::min(deadline_ns, now_ns + lane_retry_ns);
     }
     return deadline_ns;
@@ -282,13 +267,13 @@ void Shard::Impl::dispatch(const io::Event& event) {
 
 void Shard::Impl::on_accept(const io::Event& event) {
     if (event.result == -ECANCELED) {
-        --listeners_open;
+        shutdown.listener_closed();
         return;
     }
     if (event.result < 0) {
         metrics.add(Metric::accept_errors_total);
         listener_failed[event.listener] = true;
-        if (phase != Phase::running) return;
+        if (!shutdown.is_accepting()) return;
         accept_retry_at_ns = context.reactor.now_ns() + accept_retry_ns;
         if (!accepts_are_failing) {
             log(LogLevel::warn, "cannot accept connections; trying again until it works",
@@ -313,7 +298,7 @@ void Shard::Impl::on_accept(const io::Event& event) {
         connections.at(slot).is_over_limit = true;
         metrics.add(Metric::connections_refused);
     }
-    if (phase == Phase::closing || phase == Phase::stopped) lifecycle.abort(slot);
+    shutdown.accepted(slot);
 }
 
 void Shard::Impl::on_recv(const io::Event& event) {
@@ -408,6 +393,7 @@ void Shard::Impl::starved_rearm() {
 void Shard::Impl::accepts_retry() {
     if (context.reactor.now_ns() < accept_retry_at_ns) return;
     accept_retry_at_ns = base::never_ns;
+    if (!shutdown.is_accepting()) return;
     for (uint16_t listener = 0; listener < listeners_count; ++listener) {
         if (listener_failed[listener]) context.reactor.accept_start(listener);
         listener_failed[listener] = false;
@@ -468,8 +454,8 @@ void Shard::Impl::on_result(Record& record) {
             joins.acknowledged(record.token, joined);
             for (const Joined& one : joined) session.joined(one);
             return;
-        case RecordType::drained: ++drained_count; return;
-        case RecordType::caught_up: ++caught_up_count; return;
+        case RecordType::drained: shutdown.heard_drained(); return;
+        case RecordType::caught_up: shutdown.heard_caught_up(); return;
         case RecordType::publish:
         case RecordType::interest_add:
         case RecordType::interest_remove:
@@ -521,7 +507,7 @@ void Shard::Impl::on_request(io::ShardId from, Record& record) {
             return;
         case RecordType::history_read: read_history(from, record); return;
         case RecordType::interest_remove: interest.unsubscribe(from, record.filter); return;
-        case RecordType::quiesced: ++quiesced_count; return;
+        case RecordType::quiesced: shutdown.heard_quiesced(); return;
         case RecordType::message:
         case RecordType::published:
         case RecordType::heads:
@@ -571,7 +557,7 @@ void Shard::Impl::read_history(io::ShardId from, const Record& record) {
 }
 
 void Shard::Impl::replays_advance() {
-    if (phase == Phase::stopped) return;
+    if (shutdown.is_stopped()) return;
     replays.advance();
     for (const base::Slot slot : replays.take_changed()) session.replay_changed(slot);
 }
@@ -605,7 +591,7 @@ void Shard::Impl::heads_tell(io::ShardId shard) {
 void Shard::Impl::heads_offer() {
     const uint64_t now_ns = context.reactor.now_ns();
     // A shard that has stopped takes no records any more.
-    if (phase != Phase::running || !context.rules.keep_anything()) return;
+    if (!shutdown.is_working() || !context.rules.keep_anything()) return;
     if (now_ns < heads_offered_at_ns + heads_interval_ns) return;
     heads_offered_at_ns = now_ns;
     for (io::ShardId shard = 0; shard < context.mesh.shards_count(); ++shard) {
@@ -640,86 +626,17 @@ void Shard::Impl::doomed_close() {
 
 void Shard::Impl::requests_take() {
     const uint32_t requests = context.mesh.requests_take(context.id);
-    if ((requests & static_cast<uint32_t>(io::Request::stop)) != 0 && phase == Phase::running)
-        stop_begin();
+    if ((requests & static_cast<uint32_t>(io::Request::stop)) != 0) stop_begin();
     if ((requests & static_cast<uint32_t>(io::Request::stop_now)) != 0) {
-        if (phase == Phase::running) stop_begin();
-        stop_deadline_ns = 0;
+        stop_begin();
+        shutdown.cut();
     }
 }
 
 void Shard::Impl::stop_begin() {
-    phase = Phase::quiescing;
-    accept_retry_at_ns = base::never_ns;
-    stop_deadline_ns = context.reactor.now_ns() + context.settings.drain_timeout_ns;
+    if (shutdown.has_begun()) return;
     log(LogLevel::info, "stopping", {{"connections", std::to_string(connections.size())}});
-    for (uint16_t listener = 0; listener < listeners_count; ++listener) {
-        context.reactor.accept_stop(listener);
-    }
-    http.drain();
-    session.drain();
-    joins.stop();
-    for (io::ShardId shard = 0; shard < context.mesh.shards_count(); ++shard) {
-        if (shard != context.id) courier.tell_quiesced(shard);
-    }
-}
-
-void Shard::Impl::stop_advance() {
-    const uint32_t others_count = context.mesh.shards_count() - 1;
-    const bool is_late = context.reactor.now_ns() >= stop_deadline_ns;
-    if (phase == Phase::quiescing && (is_late || quiesced_count == others_count)) {
-        phase = Phase::draining;
-        for (io::ShardId shard = 0; shard <= others_count; ++shard) {
-            if (shard != context.id) courier.tell_drained(shard);
-        }
-    }
-    if (phase == Phase::draining && (is_late || drained_count == others_count)) {
-        phase = Phase::closing;
-        connections.for_each([this](base::Slot slot, Connection&) { unclosed.push(slot); });
-    }
-    if (phase == Phase::closing) {
-        goodbye();
-        if (unclosed.is_empty() && !is_caught_up) {
-            is_caught_up = true;
-            for (io::ShardId shard = 0; shard <= others_count; ++shard) {
-                if (shard != context.id) courier.tell_caught_up(shard);
-            }
-        }
-        if (is_late)
-            connections.for_each([this](base::Slot slot, Connection&) { lifecycle.abort(slot); });
-        if (connections.size() == 0 && listeners_open == 0 &&
-            (is_late || (caught_up_count == others_count && !courier.owes()))) {
-            phase = Phase::stopped;
-        }
-    }
-}
-
-// To everybody who has all that was acknowledged in its queue; the others are still reading it.
-void Shard::Impl::goodbye() {
-    std::string json;
-    for (size_t count = unclosed.count(); count > 0; --count) {
-        const base::Slot slot = unclosed.pop();
-        Connection* connection = connections.find(slot);
-        if (connection == nullptr) continue;
-        if (connection->state == State::http) {
-            lifecycle.close_http(slot);
-        } else if (connection->state == State::open) {
-            if (connection->is_slow) {
-                unclosed.push(slot);
-                continue;
-            }
-            if (!connection->is_echo) {  // whose clients speak no dialect
-                // Spread the return of the clients over a few seconds.
-                json.clear();
-                const uint64_t retry_ms = 500 + prng.below(4'500);
-                codec::append_goodbye(json, "draining", "the broker is stopping", retry_ms);
-                outbox.send_ordered(slot, json);
-            }
-            lifecycle.close_websocket(slot, CloseCode::going_away,
-                                      row_of(CloseCode::going_away).reason,
-                                      Lifecycle::Queued::flush);
-        }
-    }
+    shutdown.begin();
 }
 
 void Shard::Impl::log(LogLevel level, std::string_view message,
@@ -760,7 +677,11 @@ void Shard::turn() {
 }
 
 bool Shard::is_stopped() const {
-    return impl_->phase == Impl::Phase::stopped;
+    return impl_->shutdown.is_stopped();
+}
+
+const StopReport& Shard::stop_report() const {
+    return impl_->shutdown.report();
 }
 
 uint32_t Shard::connections_count() const {

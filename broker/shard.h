@@ -7,13 +7,7 @@
 //     shared with others.
 //  2. A turn is bounded: events, records, timers, resumed connections and sends each have a
 //     maximum; what is left over comes first in the next turn, which then does not wait.
-//  3. The stop is a drain, in phases that all shards pass together:
-//       running    →  a stop is requested
-//       quiescing  :  accepts are stopped, nothing more is decoded, `quiesced` goes to every shard
-//       draining   :  all shards are quiesced, so everything forwarded to us is sequenced;
-//       `drained` goes out closing    :  all shards are drained, so every acknowledged message is
-//       queued; goodbye, flush, close stopped    :  no connection, no listener, nothing owed
-//     A deadline cuts what is left.
+//  3. The stop is a drain, in phases that all shards pass together (broker/shutdown.h).
 #pragma once
 
 #include <cstdint>
@@ -48,6 +42,14 @@ struct ShardContext {
     uint64_t random_seed;                        // its own
 };
 
+// What became of a shard's clients when it stopped.
+struct StopReport {
+    uint64_t told_count = 0;     // WebSockets that were told goodbye
+    uint64_t cut_count = 0;      // connections whose queue the deadline cut
+    uint64_t flushed_bytes = 0;  // left the queues after all that was acknowledged was in them
+    uint64_t unsent_bytes = 0;   // were in the queues that the deadline cut
+};
+
 // Slots that are kept beyond connections_max, so that those who are refused can be told so.
 inline constexpr uint32_t refusal_slots_count = 64;
 // How many sockets the reactor of each shard must be able to hold.
@@ -64,6 +66,8 @@ class Shard {
     void turn();
     bool is_stopped() const;
     uint32_t connections_count() const;
+    // Once it has stopped.
+    const StopReport& stop_report() const;
 
     // What the shard keeps of the partitions that it owns, to be filled before its first turn and
     // read after it has stopped.

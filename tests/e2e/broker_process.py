@@ -137,7 +137,7 @@ class Broker:
         self.process.send_signal(signal_number)
         self.expect_end(timeout_s)
 
-    def expect_end(self, timeout_s=STOP_TIMEOUT_S):
+    def expect_end(self, timeout_s=STOP_TIMEOUT_S, exit_code=0):
         process = self.process
         try:
             process.wait(timeout_s)
@@ -148,7 +148,7 @@ class Broker:
         found = SANITIZER.search(log)
         if found is not None:
             raise AssertionError(f"the broker's log says {found.group(0)!r}")
-        if process.returncode != 0:
+        if process.returncode != exit_code:
             raise AssertionError(f"the broker ended with {process.returncode}")
         if "msg=stopped" not in log:
             raise AssertionError("the broker ended without its summary")

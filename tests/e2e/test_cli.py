@@ -292,7 +292,8 @@ class ServeTest(unittest.TestCase):
                     self.assertGreater(goodbye["retry_ms"], 0)
                     self.assertEqual(1001, client.read_close()[0])
                 broker.expect_end()
-                self.assertRegex(broker.log(), "msg=stopped signals=1 published=1 delivered=1")
+                self.assertRegex(broker.log(), "msg=stopped signals=1 published=1 delivered=1 told=1 "
+                                 r"cut=0 flushed_bytes=\d+ unsent_bytes=0 seconds=\d+\.\d+\n")
 
     def test_what_was_confirmed_is_delivered_before_the_end(self):
         with Broker("--workers", "2") as broker:
@@ -334,7 +335,7 @@ class ServeTest(unittest.TestCase):
             self.assertIsNone(broker.process.poll())
             self.assertEqual(503, refused_or_503(broker))
             broker.process.send_signal(signal.SIGTERM)
-            broker.expect_end(timeout_s=10)
+            broker.expect_end(timeout_s=10, exit_code=1)
             self.assertIn("signals=2", broker.log())
             client.close()
 

@@ -253,7 +253,8 @@ class StateDirTest(unittest.TestCase):
             self.fill(client)
             broker.process.send_signal(signal.SIGTERM)
             client.read_op("goodbye")  # and never answers the Close frame, so the drain goes on
-            broker.stop()
+            broker.process.send_signal(signal.SIGTERM)
+            broker.expect_end(exit_code=1)
             self.assertIn("the state is not saved after a second signal", broker.log())
             self.assertFalse(self.state.exists())
             broker.start()

@@ -30,6 +30,7 @@ broker::Settings settings_of(const Scenario& scenario) {
     settings.heartbeat_interval_ns = limits.heartbeat_interval_ns;
     settings.heartbeat_timeout_ns = limits.heartbeat_timeout_ns;
     settings.close_timeout_ns = limits.close_timeout_ns;
+    settings.drain_delay_ns = limits.drain_delay_ns;
     settings.drain_timeout_ns = limits.drain_timeout_ns;
     for (const HistoryRule& rule : limits.history_rules) {
         settings.topic_rules.push_back({.match = rule.match,

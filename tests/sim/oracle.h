@@ -82,9 +82,9 @@ class Oracle {
     void gap(SessionId session, Subscriber::Id id, std::string_view filter, std::string_view topic);
     void history_page(SessionId session, const HistoryRequest& request, const HistoryPage& page);
 
-    void stop_requested(uint64_t drain_timeout_ns) {
+    void stop_requested(uint64_t drain_ns) {
         stop_step_ = clock_.step;
-        cut_at_ns_ = clock_.now_ns + drain_timeout_ns;
+        cut_at_ns_ = clock_.now_ns + drain_ns;
     }
     // A machine that was paused in the middle of a drain may find its deadline behind it, and cuts.
     void time_jumped() { has_jumped_in_stop_ = has_jumped_in_stop_ || is_stopping(); }

@@ -161,6 +161,8 @@ Scenario draw_scenario(uint64_t seed, const ScenarioOptions& options) {
     scenario.faults_phase_ns = prng.between(1, 60) * base::ns_per_s;
     scenario.has_heal = prng.below(5) != 0;
     draw_history(prng, scenario, scenario.limits);
+    const bool has_delay = prng.below(4) == 0;
+    if (has_delay) scenario.limits.drain_delay_ns = prng.between(1, 3'000) * base::ns_per_ms;
 
     // A queue stays short when the limit is far above all that this few peers can publish in the
     // time that the bytes take; otherwise the limit may be met by anybody, and the oracle must not
@@ -201,6 +203,7 @@ std::string describe(const Scenario& scenario) {
     line("heartbeat_interval_ms", limits.heartbeat_interval_ns / base::ns_per_ms);
     line("heartbeat_timeout_ms", limits.heartbeat_timeout_ns / base::ns_per_ms);
     line("close_timeout_ms", limits.close_timeout_ns / base::ns_per_ms);
+    line("drain_delay_ms", limits.drain_delay_ns / base::ns_per_ms);
     line("drain_timeout_ms", limits.drain_timeout_ns / base::ns_per_ms);
     for (const HistoryRule& rule : limits.history_rules) {
         text += "  history of " + rule.match + ": " + std::to_string(rule.messages_max) +

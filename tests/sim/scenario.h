@@ -43,6 +43,7 @@ struct Limits {
     uint64_t heartbeat_interval_ns = 25 * base::ns_per_s;
     uint64_t heartbeat_timeout_ns = 20 * base::ns_per_s;
     uint64_t close_timeout_ns = 5 * base::ns_per_s;
+    uint64_t drain_delay_ns = 0;
     uint64_t drain_timeout_ns = 25 * base::ns_per_s;
     std::vector<HistoryRule> history_rules;
     uint64_t history_memory_bytes = 256 * base::mib;

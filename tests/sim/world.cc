@@ -283,7 +283,9 @@ void World::run_stop() {
     const uint64_t words_steps = prng_.below(200);
     for (uint64_t count = 0; count < words_steps; ++count) static_cast<void>(step());
     trace("the stop is requested");
-    oracle_.stop_requested(scenario_.limits.drain_timeout_ns);
+    const Limits& limits = scenario_.limits;
+    const uint64_t drain_ns = limits.drain_delay_ns + limits.drain_timeout_ns;
+    oracle_.stop_requested(drain_ns);
     const uint64_t stop_ns = clock_.now_ns;
     for (io::ShardId id = 0; id < members_.size(); ++id) {
         mesh_->request(id, io::Request::stop);
@@ -291,8 +293,7 @@ void World::run_stop() {
         // A signal reaches the shards one after the other.
         for (uint64_t count = prng_.below(20); count > 0; --count) static_cast<void>(step());
     }
-    const Limits& limits = scenario_.limits;
-    const uint64_t end_ns = clock_.now_ns + limits.drain_timeout_ns + 2 * limits.close_timeout_ns +
+    const uint64_t end_ns = clock_.now_ns + drain_ns + 2 * limits.close_timeout_ns +
                             limits.heartbeat_interval_ns + stop_ns_slack;
     const uint64_t end_step = clock_.step + stop_steps_max;
     while (!are_shards_done()) {
@@ -304,7 +305,7 @@ void World::run_stop() {
             violated("P8/liveness", "the shards did not stop");
         }
     }
-    is_stop_cut_ = clock_.now_ns - stop_ns >= limits.drain_timeout_ns;
+    is_stop_cut_ = clock_.now_ns - stop_ns >= drain_ns;
     // The peers read what was sent to them before the end.
     faults_.heal();
     for (const std::unique_ptr<Peer>& peer : peers_) peer->heal();
