@@ -15,14 +15,15 @@ uint64_t Pages::Page::memory_bytes() const {
 
 Pages::Pages(Courier& courier, const Partitions& partitions, Heads& heads,
              const topics::History& history, FilterLists& lists, Outbox& outbox,
-             ShardMetrics& metrics)
+             ShardMetrics& metrics, uint64_t newest_lag_max)
     : courier_(courier),
       partitions_(partitions),
       heads_(heads),
       history_(history),
       lists_(lists),
       outbox_(outbox),
-      metrics_(metrics) {}
+      metrics_(metrics),
+      newest_lag_max_(newest_lag_max) {}
 
 Pages::~Pages() {
     while (!pages_.empty()) drop_front();
@@ -39,7 +40,8 @@ Pages::Page* Pages::find(const Key& key, const Place& place) {
     const std::vector<Page*>& pages = found->second;
     for (auto at = pages.rbegin(); at != pages.rend(); ++at) {
         Page& page = **at;
-        const bool begins_newest = key.last > 0 && place.after == 0 && page.key.until < key.until;
+        const bool begins_newest = key.last > 0 && place.after == 0 && page.key.until < key.until &&
+                                   key.until - page.key.until <= newest_lag_max_;
         if (page.key.until != key.until && !begins_newest) continue;
         if (page.place.after > place.after || page.upto <= place.after) continue;
         // It must not be silent about losses that this reader has not been told of: those before it

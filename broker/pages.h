@@ -39,6 +39,8 @@ class Pages {
   public:
     static constexpr uint64_t memory_bytes_max = 4 * base::mib;
     static constexpr uint64_t age_ns_max = base::ns_per_s;
+    // A page may have been on its way from its owner for a while before its age begins to count.
+    static constexpr uint64_t loss_age_ns_max = 3 * age_ns_max;
     // Payload bytes of one page: enough that its own costs vanish, little enough to be one of many
     // things that a turn does.
     static constexpr uint32_t payload_bytes_max = 32 * 1024;
@@ -90,14 +92,15 @@ class Pages {
     };
 
     Pages(Courier& courier, const Partitions& partitions, Heads& heads,
-          const topics::History& history, FilterLists& lists, Outbox& outbox,
-          ShardMetrics& metrics);
+          const topics::History& history, FilterLists& lists, Outbox& outbox, ShardMetrics& metrics,
+          uint64_t newest_lag_max);
     ~Pages();
 
     // A page that goes on behind place.after: with entries above it, or that says that there are
     // none up to a place beyond. Null when there is none. Who begins with the newest (after 0) may
     // get a page with a smaller `until`, by which it then has to go on: somebody was there a little
-    // earlier. It lives until the next call of another method but compress().
+    // earlier, by at most newest_lag_max messages. It lives until the next call of another method
+    // but compress().
     Page* find(const Key& key, const Place& place);
     // Makes the compressed form, if it is not there yet.
     void compress(Page& page);
@@ -154,6 +157,9 @@ class Pages {
     FilterLists& lists_;
     Outbox& outbox_;
     ShardMetrics& metrics_;
+    // So many messages evict none of each other: who begins with another one's newest, and goes on
+    // from there, must not be told of a loss in what it never asked for.
+    const uint64_t newest_lag_max_;
 
     std::deque<std::unique_ptr<Page>> pages_;  // oldest first
     // The pages of a shelf, newest last. Never iterated as a whole.

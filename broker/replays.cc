@@ -21,7 +21,9 @@ constexpr uint64_t announcement_bytes_max = 160;
 Replays::Replays(const Parts& parts)
     : parts_(parts),
       pages_(parts.courier, parts.partitions, parts.heads, parts.history, lists_, parts.outbox,
-             parts.metrics) {}
+             parts.metrics,
+             parts.rules.messages_surely_kept(parts.settings.message_bytes_max,
+                                              Pages::loss_age_ns_max)) {}
 
 // --- beginning
 

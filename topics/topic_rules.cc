@@ -12,6 +12,17 @@ bool TopicRules::keep_anything() const {
                        [](const TopicRule& rule) { return rule.keeps_history(); });
 }
 
+uint64_t TopicRules::messages_surely_kept(uint64_t payload_bytes_max, uint64_t age_ns) const {
+    uint64_t fewest = UINT64_MAX;
+    for (const TopicRule& rule : rules_) {
+        if (!rule.keeps_history()) continue;
+        const uint64_t fitting = rule.history_bytes_max / std::max<uint64_t>(payload_bytes_max, 1);
+        const uint64_t kept = std::min(rule.history_messages_max, fitting);
+        fewest = std::min(fewest, rule.history_ttl_ns > age_ns ? kept : 0);
+    }
+    return keep_anything() ? fewest : 0;
+}
+
 uint32_t TopicRules::history_rule_of(std::string_view topic) const {
     for (uint32_t index = 0; index < rules_.size(); ++index) {
         if (!matches(rules_[index].match, topic)) continue;

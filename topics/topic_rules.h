@@ -46,6 +46,9 @@ class TopicRules {
     std::span<const TopicRule> all() const { return rules_; }
     // Whether any rule keeps history; false makes everything about history free.
     bool keep_anything() const;
+    // How many newest messages every topic with history surely keeps for `age_ns`, memory
+    // permitting, when no payload is larger than this. 0: nothing is sure.
+    uint64_t messages_surely_kept(uint64_t payload_bytes_max, uint64_t age_ns) const;
     // The index of the rule that makes the topic keep history, or none.
     uint32_t history_rule_of(std::string_view topic) const;
     // What the rules say of subscribers that do not keep up with the topic.

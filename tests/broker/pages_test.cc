@@ -19,6 +19,7 @@ constexpr uint64_t lane_bytes = 64 * base::kib;
 constexpr uint32_t own = 0;  // a partition of this shard
 constexpr uint32_t far = 1;  // of the other one
 constexpr uint32_t bytes_max = Pages::payload_bytes_max;
+constexpr uint64_t newest_lag_max = 5;
 
 // Shard 0's pages; the test plays shard 1.
 class PagesTest : public ::testing::Test {
@@ -32,7 +33,7 @@ class PagesTest : public ::testing::Test {
           compression_(settings_, 2, metrics()),
           outbox_(*reactor_, connections_, compression_, metrics(), settings_),
           pages_(std::make_unique<Pages>(courier_, partitions_, heads_, history_, lists_, outbox_,
-                                         metrics())),
+                                         metrics(), newest_lag_max)),
           list_(acquire({"a", "b"})) {}
     ~PagesTest() override {
         pages_.reset();
@@ -215,6 +216,7 @@ TEST_F(PagesTest, TheNewestAreSharedByThoseWhoBeginALittleLater) {
         return Pages::Key{.list = list_, .partition = own, .last = last, .until = until};
     };
     EXPECT_EQ(find(with(2, 9), 0), page) << "who begins goes on from its end";
+    EXPECT_EQ(find(with(2, 10), 0), nullptr) << "some that came since may be lost already";
     EXPECT_EQ(find(with(2, 9), 3), nullptr) << "who is in the middle of something else cannot";
     EXPECT_EQ(find(with(2, 4), 3), page) << "nothing was lost";
     EXPECT_EQ(find(with(2, 4), 0), page);

@@ -166,6 +166,33 @@ TEST_P(ReplaysTest, LastOfMoreThanTheRulesKeepIsNoLoss) {
     EXPECT_EQ(stream.count_of("live"), 1u);
 }
 
+TEST_P(ReplaysTest, LastIsToldOfNoLossBeforeItWasAsked) {
+    const std::string tiny = tiny_topic();
+    publish_many(tiny, 2);
+    client_.say(subscribe_text("1", {tiny}, last(1)));
+    StreamReader first;
+    first.read(client_);
+    EXPECT_EQ(first.payloads(true), Texts{"\"data\":2"});
+    // As many as the rule keeps: none of them can be lost behind what the first one got.
+    for (int number = 3; number <= 5; ++number) publish(tiny, number);
+    const Peer second = world_.client(0);
+    second.say(subscribe_text("1", {tiny}, last(1)));
+    StreamReader shared;
+    shared.read(second);
+    EXPECT_EQ(shared.payloads(true),
+              (Texts{"\"data\":2", "\"data\":3", "\"data\":4", "\"data\":5"}));
+    EXPECT_EQ(shared.count_of("gap"), 0u);
+    // With one more the third message is.
+    publish(tiny, 6);
+    const Peer third = world_.client(0);
+    third.say(subscribe_text("1", {tiny}, last(1)));
+    StreamReader own;
+    own.read(third);
+    EXPECT_EQ(own.payloads(true), Texts{"\"data\":6"});
+    EXPECT_EQ(own.count_of("gap"), 0u);
+    EXPECT_EQ(own.count_of("live"), 1u);
+}
+
 TEST_P(ReplaysTest, ManyPagesAreOneReplay) {
     // Far more than one page holds.
     const std::string text(1'000, 'x');

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "io/base/prng.h"
@@ -47,6 +48,30 @@ TEST(TopicRules, the_first_rule_that_matches_decides) {
     EXPECT_EQ(2u, rules.history_rule_of("chat/a/b"));
     EXPECT_EQ(3u, rules.history_rule_of("news"));
     EXPECT_EQ(TopicRules::none, rules.history_rule_of("else"));
+}
+
+TEST(TopicRules, what_is_surely_kept_is_what_the_strictest_rule_keeps) {
+    constexpr uint64_t age_ns = 1'000;
+    constexpr uint64_t payload_bytes = 100;
+    const auto kept = [](std::vector<TopicRule> rules) {
+        return TopicRules(std::move(rules)).messages_surely_kept(payload_bytes, age_ns);
+    };
+    const TopicRule by_number{.match = "a/#", .history_messages_max = 7};
+    const TopicRule by_bytes{
+        .match = "b/#", .history_messages_max = 7, .history_bytes_max = 5 * payload_bytes + 99};
+    const TopicRule too_small{
+        .match = "c/#", .history_messages_max = 7, .history_bytes_max = payload_bytes - 1};
+    const TopicRule too_short{.match = "d/#", .history_messages_max = 7, .history_ttl_ns = age_ns};
+    const TopicRule long_enough{
+        .match = "d/#", .history_messages_max = 7, .history_ttl_ns = age_ns + 1};
+    EXPECT_EQ(0u, kept({}));
+    EXPECT_EQ(0u, kept({nothing("#")}));
+    EXPECT_EQ(7u, kept({nothing("#"), by_number}));
+    EXPECT_EQ(5u, kept({by_number, by_bytes}));
+    EXPECT_EQ(1u, kept({by_number, by_bytes, keep("#")}));
+    EXPECT_EQ(0u, kept({by_number, too_small}));
+    EXPECT_EQ(0u, kept({by_number, too_short}));
+    EXPECT_EQ(7u, kept({long_enough}));
 }
 
 TEST(TopicRules, keep_all_of_wants_one_rule_for_all) {
