@@ -1,10 +1,11 @@
 // overload_load: subscribers that misbehave beside others that do not, for bench/run_overload.py
 // and the end-to-end tests.
 //
-//     overload_load slow PORT PID SUBSCRIBERS SLOW RATE SECONDS ROUNDS PREFIX
-//         SUBSCRIBERS clients of PREFIX/#, RATE messages a second in 100 topics. Rounds of SECONDS
-//         in which all read, and of SECONDS in which SLOW of them do not; afterwards they read on.
-//         Every message of every client is accounted for: it arrives in order, or a gap counts it.
+//     overload_load slow PORT PID SUBSCRIBERS SLOW RATE BYTES SECONDS ROUNDS PREFIX
+//         SUBSCRIBERS clients of PREFIX/#, RATE messages of some BYTES a second in 100 topics.
+//         Rounds of SECONDS in which all read, and of SECONDS in which SLOW of them do not;
+//         afterwards they read on. Every message of every client is accounted for: it arrives in
+//         order, or a gap counts it.
 //     overload_load room PORT PID CROWD SECONDS ROUNDS
 //         a room of 10 clients that get 100 messages a second; rounds without more, and with 10
 //         messages a second to CROWD subscribers of another topic.
@@ -83,8 +84,8 @@ class Load {
         load::raise_descriptor_limit();
     }
 
-    void slow(uint32_t subscribers_count, uint32_t slow_count, uint64_t rate, uint64_t seconds,
-              uint32_t rounds, const std::string& prefix);
+    void slow(uint32_t subscribers_count, uint32_t slow_count, uint64_t rate, uint64_t bytes,
+              uint64_t seconds, uint32_t rounds, const std::string& prefix);
     void room(uint32_t crowd_count, uint64_t seconds, uint32_t rounds);
     void crowd(uint32_t established_count, uint32_t clients_count, uint64_t seconds);
     void hold(uint32_t clients_count);
@@ -103,7 +104,14 @@ class Load {
     void run_until(Condition condition) {
         const uint64_t deadline_ns = now_ns() + timeout_ns;
         while (!condition()) {
-            if (now_ns() > deadline_ns) fail("timed out: %u are live", live_count_);
+            if (now_ns() > deadline_ns) {
+                for (const Peer& peer : peers_) {
+                    if (peer.messages_count + peer.missed_count == published_count_) continue;
+                    std::fprintf(stderr, "%lu messages and %lu missed of %lu\n",
+                                 peer.messages_count, peer.missed_count, published_count_);
+                }
+                fail("timed out: %u are live", live_count_);
+            }
             handle(1);
         }
     }
@@ -120,6 +128,7 @@ class Load {
     bool may_be_refused_ = false;
     std::vector<uint32_t> published_ = std::vector<uint32_t>(topics_count);  // numbers, by topic
     uint64_t published_count_ = 0;
+    std::string padding_;  // of messages
     std::vector<uint64_t> delays_ns_;
     uint64_t resident_most_bytes_ = 0;
 };
@@ -190,12 +199,12 @@ void Load::leave(Peer& peer) {
     peer.socket.close();
 }
 
-// {"op":"message","topic":"…","pos":"…","data":[TOPIC,NUMBER,TIME]}
+// {"op":"message","topic":"…","pos":"…","data":["…",TOPIC,NUMBER,TIME]}
 void Load::on_text(Peer& peer, std::string_view json) {
     const std::string_view op = json.substr(7);
     if (op.starts_with("message\"")) {
-        const size_t data = json.rfind('[');
-        const size_t first = json.find(',', data);
+        const size_t data = json.find(',', json.rfind('['));
+        const size_t first = json.find(',', data + 1);
         const size_t second = json.find(',', first + 1);
         const auto topic = static_cast<uint32_t>(number(json.substr(data + 1, first - data - 1)));
         const auto serial =
@@ -225,9 +234,9 @@ void Load::on_text(Peer& peer, std::string_view json) {
 
 void Load::publish(const std::string& topic, uint32_t topic_number, uint32_t serial) {
     publisher_->socket.send(text_frame("{\"op\":\"publish\",\"topic\":\"" + topic +
-                                       "\",\"data\":[" + std::to_string(topic_number) + "," +
-                                       std::to_string(serial) + "," + std::to_string(now_ns()) +
-                                       "]}"));
+                                       "\",\"data\":[\"" + padding_ + "\"," +
+                                       std::to_string(topic_number) + "," + std::to_string(serial) +
+                                       "," + std::to_string(now_ns()) + "]}"));
 }
 
 void Load::publish_for(uint64_t duration_ns, uint64_t rate, const std::string& prefix) {
@@ -249,8 +258,9 @@ void Load::publish_for(uint64_t duration_ns, uint64_t rate, const std::string& p
     }
 }
 
-void Load::slow(uint32_t subscribers_count, uint32_t slow_count, uint64_t rate, uint64_t seconds,
-                uint32_t rounds, const std::string& prefix) {
+void Load::slow(uint32_t subscribers_count, uint32_t slow_count, uint64_t rate, uint64_t bytes,
+                uint64_t seconds, uint32_t rounds, const std::string& prefix) {
+    padding_.assign(bytes, 'x');
     connect_publisher();
     for (uint32_t index = 0; index < subscribers_count; ++index) {
         const bool is_slow = index < slow_count;
@@ -402,8 +412,8 @@ int main(int argc, char** argv) {
     const auto make = [&] {
         return Load("127.0.0.1", static_cast<uint16_t>(argument(2)), static_cast<int>(argument(3)));
     };
-    if (scenario == "slow" && argc == 10) {
-        make().slow(small(4), small(5), argument(6), argument(7), small(8), argv[9]);
+    if (scenario == "slow" && argc == 11) {
+        make().slow(small(4), small(5), argument(6), argument(7), argument(8), small(9), argv[10]);
     } else if (scenario == "room" && argc == 7) {
         make().room(small(4), argument(5), small(6));
     } else if (scenario == "crowd" && argc == 7) {

@@ -16,7 +16,7 @@ from run_resume import LOAD_CPU, Broker
 
 def scenarios(rounds):
     """name, arguments of the load, arguments of the broker"""
-    slow = ["slow", 1_000, 100, 2_000, 3, rounds]
+    slow = ["slow", 1_000, 100, 2_000, 10, 3, rounds]
     yield "slow, catch_up", [*slow, "kept"], []
     yield "slow, drop_oldest", [*slow, "drop"], []
     yield "slow, conflate", [*slow, "last"], []

@@ -17,7 +17,7 @@ import broker_process
 from broker_process import Broker, Options
 
 # Small, so that a second or two of messages is much.
-LIMITS = ("--outbound-soft", "32KiB", "--outbound-hard", "96KiB", "--workers", "1")
+LIMITS = ("--outbound-soft", "64KiB", "--outbound-hard", "192KiB", "--workers", "1")
 SECONDS = 2
 TIMEOUT_S = 200
 
@@ -36,10 +36,10 @@ class SlowConsumersTest(unittest.TestCase):
 
     def slow(self, rule, outbound_time="30s"):
         """10 of 100 subscribers stop reading for a while, twice."""
-        rate = 300 if Options.is_sanitized else 2_000
+        rate, message_bytes = (100, 4_000) if Options.is_sanitized else (500, 1_000)
         with Broker(*LIMITS, "--outbound-time", outbound_time,
                     "--topic-rule", f"match=feed/#,{rule}") as broker:
-            found = run(broker, "slow", 100, 10, rate, SECONDS, 2, "feed")
+            found = run(broker, "slow", 100, 10, rate, message_bytes, SECONDS, 2, "feed")
             metrics = broker.metrics()
         self.assertEqual(metrics["fanfare_held_bytes"], 0, "nothing is kept for those who have it all")
         self.assertGreater(found["calm_p99_ms"], 0)
@@ -51,7 +51,7 @@ class SlowConsumersTest(unittest.TestCase):
         self.assertGreater(metrics["fanfare_streams_behind_total"], 0, "they were not slow")
 
     def test_catch_up_with_a_history_that_is_too_short(self):
-        found, metrics = self.slow("history_messages=3")
+        found, metrics = self.slow("history_messages=1")
         self.assertEqual((found["missed"], found["cut"]), (0, 0), "gaps do not know how many")
         self.assertEqual(found["unknown"], 10)
         self.assertGreater(metrics["fanfare_streams_behind_total"], 0)
