@@ -59,6 +59,10 @@ namespace broker {
     X(pauses_total, counter, "Times that reading from a connection was paused.")                   \
     X(receives_starved_total, counter, "Receives that found no free buffer and were armed again.") \
     X(accept_errors_total, counter, "Accepts that failed for lack of descriptors or memory.")      \
+    X(memory_errors_total, counter,                                                                \
+      "Receives and sends that the kernel had no memory for, and which are tried again.")          \
+    X(completions_overflowed_total, counter,                                                       \
+      "Turns in which the kernel had to keep completions because their queue was full.")           \
     X(pings_total, counter, "Heartbeat pings sent.")                                               \
     X(log_lines_dropped_total, counter, "Log lines dropped because the log was full.")             \
     X(turns_total, counter, "Turns of the loop.")                                                  \

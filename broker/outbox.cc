@@ -256,6 +256,11 @@ void Outbox::sent(base::Slot slot, int32_t result) {
     if (result > 0 && !connection.queue.is_empty()) mark_dirty(slot, connection);
 }
 
+void Outbox::send_again(base::Slot slot) {
+    Connection& connection = connections_.at(slot);
+    if (!connection.queue.is_empty()) mark_dirty(slot, connection);
+}
+
 void Outbox::drop_to_boundary(Connection& connection) {
     const uint32_t before_bytes = connection.queue.backlog_bytes();
     connection.queue.drop_to_boundary(chunks_);

@@ -96,6 +96,8 @@ class Outbox {
 
     // The result of a send (bytes or -errno, which sends nothing).
     void sent(base::Slot slot, int32_t result);
+    // Has what is queued sent, after a send that took nothing.
+    void send_again(base::Slot slot);
     // Drops what is queued, down to the frame that has begun to leave, or all of it. Nothing may be
     // in flight.
     void drop_to_boundary(Connection& connection);

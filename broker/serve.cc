@@ -8,9 +8,11 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <ctime>
 #include <memory>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -169,6 +171,14 @@ std::string find_state(const StateDirectory& directory, const Settings& settings
     writer.write_now(LogLevel::warn, "the saved state was set aside; a new epoch begins",
                      {{"file", name}, {"reason", problem.reason}});
     return {};
+}
+
+// Nobody here can go on without the memory that was asked for: everything has a limit, so the
+// machine is too small for the limits, which whoever runs it must know.
+void out_of_memory() {
+    constexpr char message[] = "fanfare: out of memory\n";
+    static_cast<void>(!write(STDERR_FILENO, message, sizeof message - 1));
+    std::abort();
 }
 
 int fail(const std::string& reason) {
@@ -473,6 +483,7 @@ int end(const Process& process, const StateDirectory& directory, const Supervise
 }  // namespace
 
 int run_serve(Settings settings, const std::string& version) {
+    std::set_new_handler(out_of_memory);
     if (settings.workers == 0) settings.workers = usable_processors();
     if (settings.memory_bytes_max == 0) settings.memory_bytes_max = usable_memory_bytes() / 2;
     // History alone must not bring the broker near its limit.

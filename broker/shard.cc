@@ -11,6 +11,7 @@
 #include "broker/heartbeat.h"
 #include "broker/history_replies.h"
 #include "broker/http_surface.h"
+#include "broker/io_errors.h"
 #include "broker/joins.h"
 #include "broker/lifecycle.h"
 #include "broker/memory_budget.h"
@@ -20,6 +21,7 @@
 #include "broker/replays.h"
 #include "broker/session.h"
 #include "broker/shedding.h"
+#include "broker/shortages.h"
 #include "broker/shutdown.h"
 #include "broker/slow_consumers.h"
 #include "broker/subscriptions.h"
@@ -40,7 +42,6 @@ constexpr uint32_t records_per_lane_and_turn_max = 1'024;
 constexpr uint32_t timers_per_turn_max = 256;
 // How soon a full lane is looked at again: its consumer does not wake its producer.
 constexpr uint64_t lane_retry_ns = base::ns_per_ms;
-constexpr uint64_t accept_retry_ns = 100 * base::ns_per_ms;
 // Owners tell other shards how far their partitions have come at least this often.
 constexpr uint64_t heads_interval_ns = base::ns_per_s;
 // A page of history costs up to some 0.3 ms to find: a lane with many requests waits a turn.
@@ -72,8 +73,8 @@ struct Shard::Impl {
     void on_recv_bytes(base::Slot slot, Connection& connection, std::span<uint8_t> bytes);
     void on_recv_end(base::Slot slot, Connection& connection, int32_t result);
     void on_send(const io::Event& event);
+    void on_send_failed(base::Slot slot, int32_t result);
     void starved_rearm();
-    void accepts_retry();
 
     // Records of other shards.
     void deliver_drain();
@@ -128,6 +129,7 @@ struct Shard::Impl {
     Session session;
     HttpSurface http;
     Heartbeat heartbeat;
+    Shortages shortages;
     Shutdown shutdown;
 
     // State of the loop.
@@ -140,9 +142,6 @@ struct Shard::Impl {
     topics::History::Page page;                 // scratch
     uint64_t waited_until_ns = 0;
     bool forward_is_blocked = false;  // a request of another shard found no room for its results
-    uint64_t accept_retry_at_ns = base::never_ns;
-    bool accepts_are_failing = false;
-    std::vector<bool> listener_failed;
 };
 
 Shard::Impl::Impl(const ShardContext& shard_context)
@@ -190,10 +189,11 @@ Shard::Impl::Impl(const ShardContext& shard_context)
            context.id),
       heartbeat(context.reactor, connections, timers, outbox, lifecycle, replays, metrics,
                 context.settings),
+      shortages({context.reactor, connections, lifecycle, outbox, metrics, context.log}, context.id,
+                listeners_count),
       shutdown({context.reactor, connections, outbox, lifecycle, http, session, joins, replays,
                 courier, prng, context.settings},
-               listeners_count),
-      listener_failed(listeners_count, false) {
+               listeners_count) {
     for (uint16_t listener = 0; listener < listeners_count; ++listener) {
         context.reactor.accept_start(listener);
     }
@@ -225,7 +225,7 @@ void Shard::Impl::turn() {
     history_tend();
     heads_offer();
     starved_rearm();
-    accepts_retry();
+    shortages.tend(shutdown.is_accepting());
     shutdown.advance();
     outbox.flush();
     courier.flush();
@@ -237,8 +237,8 @@ uint64_t Shard::Impl::wait_until_ns() {
     const uint64_t now_ns = context.reactor.now_ns();
     if (outbox.has_dirty() || !starved.is_empty()) return 0;
     if (replays.has_ready()) return 0;
-    uint64_t deadline_ns = std::min(timers.next_deadline_ns(), accept_retry_at_ns);
-    deadline_ns = std::min({deadline_ns, shutdown.next_deadline_ns(), now_ns + idle_turn_ns});
+    uint64_t deadline_ns = std::min({timers.next_deadline_ns(), shortages.next_deadline_ns(),
+                                     shutdown.next_deadline_ns(), now_ns + idle_turn_ns});
     if (session.has_paused() || http.has_paused() || replays.has_starved() || courier.owes()) {
         deadline_ns = std::min(deadline_ns, now_ns + lane_retry_ns);
     }
@@ -271,19 +271,9 @@ void Shard::Impl::on_accept(const io::Event& event) {
         return;
     }
     if (event.result < 0) {
-        metrics.add(Metric::accept_errors_total);
-        listener_failed[event.listener] = true;
-        if (!shutdown.is_accepting()) return;
-        accept_retry_at_ns = context.reactor.now_ns() + accept_retry_ns;
-        if (!accepts_are_failing) {
-            log(LogLevel::warn, "cannot accept connections; trying again until it works",
-                {{"errno", std::to_string(-event.result)}});
-        }
-        accepts_are_failing = true;
+        shortages.accept_failed(event.listener, event.result);
         return;
     }
-    if (accepts_are_failing) log(LogLevel::info, "accepting connections again");
-    accepts_are_failing = false;
     // Those who are refused take no place from those who may come in, however long they stay.
     uint64_t admitted_count = 0;
     for (io::ShardId shard = 0; shard < context.mesh.shards_count(); ++shard) {
@@ -339,29 +329,25 @@ void Shard::Impl::on_recv_bytes(base::Slot slot, Connection& connection, std::sp
 }
 
 void Shard::Impl::on_recv_end(base::Slot slot, Connection& connection, int32_t result) {
-    switch (result) {
-        case 0: lifecycle.peer_ended(slot); return;
-        case -ECANCELED: return;  // recv_stop has done its work
-        case -ENOBUFS:            // no buffer was at home; wait for one in the line
+    switch (receive_end_of(result)) {
+        case ReceiveEnd::stream_end: lifecycle.peer_ended(slot); return;
+        case ReceiveEnd::stopped: return;
+        case ReceiveEnd::no_buffer:
             metrics.add(Metric::receives_starved_total);
             connection.recv_starved = true;
             starved.push(slot);
             return;
-        default:
-            // The connection is broken (ECONNRESET, ETIMEDOUT, EHOSTUNREACH…) or the kernel is out
-            // of memory; whatever it is, nothing will come any more and what was queued has no
-            // reader.
-            lifecycle.abort(slot);
-            return;
+        case ReceiveEnd::no_memory: shortages.receive_failed(slot, connection, result); return;
+        case ReceiveEnd::broken: lifecycle.abort(slot); return;
     }
+    UNREACHABLE();
 }
 
 void Shard::Impl::on_send(const io::Event& event) {
     Connection& connection = connections.at(event.slot);
     outbox.sent(event.slot, event.result);
     if (event.result < 0) {
-        lifecycle.abort(event.slot);
-        lifecycle.advance(event.slot);
+        on_send_failed(event.slot, event.result);
         return;
     }
     heartbeat.sent(connection);
@@ -376,6 +362,14 @@ void Shard::Impl::on_send(const io::Event& event) {
     UNREACHABLE();
 }
 
+void Shard::Impl::on_send_failed(base::Slot slot, int32_t result) {
+    switch (send_failure_of(result)) {
+        case SendFailure::no_memory: shortages.send_failed(slot, result); break;
+        case SendFailure::broken: lifecycle.abort(slot); break;
+    }
+    lifecycle.advance(slot);
+}
+
 void Shard::Impl::starved_rearm() {
     // As many as buffers came home: what was lent in this turn returns when the next one begins. At
     // least one, since all are home when none was lent.
@@ -387,16 +381,6 @@ void Shard::Impl::starved_rearm() {
         connection->recv_starved = false;
         lifecycle.read_on(slot);
         --budget;
-    }
-}
-
-void Shard::Impl::accepts_retry() {
-    if (context.reactor.now_ns() < accept_retry_at_ns) return;
-    accept_retry_at_ns = base::never_ns;
-    if (!shutdown.is_accepting()) return;
-    for (uint16_t listener = 0; listener < listeners_count; ++listener) {
-        if (listener_failed[listener]) context.reactor.accept_start(listener);
-        listener_failed[listener] = false;
     }
 }
 

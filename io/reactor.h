@@ -95,8 +95,8 @@ class Reactor {
 
     // Ends accepting for good. Closing a listener resets what waits in its queue, so that is
     // accepted first, as room becomes free; the last event of a listener has result -ECANCELED, and
-    // the listening descriptor is closed by then. Called a second time it ends at once: accepts that
-    // won the race still arrive, what waits is reset.
+    // the listening descriptor is closed by then. Called a second time it ends at once: accepts
+    // that won the race still arrive, what waits is reset.
     void accept_stop(uint16_t listener);
 
     // Brings a connected stream descriptor into the reactor, which takes it over. The one request
@@ -124,6 +124,9 @@ class Reactor {
     // How long the caller worked between the last turn's return and the call of this one.
     uint64_t busy_ns() const { return busy_ns_; }
 
+    // Turns in which completions did not fit the queue between kernel and us. None is lost.
+    uint64_t overflows_count() const { return overflows_count_; }
+
     // Defined by the implementation that is linked; only its own factory can make one.
     struct Impl;
     explicit Reactor(std::unique_ptr<Impl> impl);
@@ -133,6 +136,7 @@ class Reactor {
     std::unique_ptr<Impl> impl_;
     uint64_t now_ns_ = 0;
     uint64_t busy_ns_ = 0;
+    uint64_t overflows_count_ = 0;
 };
 
 }  // namespace io

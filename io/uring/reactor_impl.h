@@ -145,6 +145,7 @@ struct Reactor::Impl {
     uint32_t closes = 0;
     uint32_t shutdowns = 0;
     bool is_wake_read_armed = false;
+    bool has_overflowed = false;  // in the last turn; the kernel held completions back
 };
 
 // CLOCK_MONOTONIC, from which all of now_ns() and all deadlines are.

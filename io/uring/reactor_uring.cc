@@ -148,6 +148,7 @@ void Reactor::Impl::turn(uint64_t deadline_ns) {
     accepts_arm();
     for (uint16_t number = 0; number < listeners.size(); ++number) stopping_advance(number);
     wait(deadline_ns);
+    has_overflowed = io_uring_cq_has_overflow(&ring);
     if (io_uring_sq_ready(&ring) == 0) arena.reset();
     collect();
 }
@@ -190,9 +191,11 @@ void Reactor::Impl::submitted(int result) const {
         // The deadline came first, or a signal did.
         case ETIME:
         case EINTR:
-        // The kernel had no memory for a request, or holds completions that wait for room in the
-        // queue. What it did not take stays in the ring and goes out with the next submission.
+        // The kernel had no memory for a request, or for its notes on a thread that is new to the
+        // ring; or it holds completions that wait for room in the queue, which collect() makes.
+        // What it did not take stays in the ring and goes out with the next submission.
         case EAGAIN:
+        case ENOMEM:
         case EBUSY: return;
     }
     // EBADF, EBADFD, EEXIST, EFAULT, EINVAL, ENXIO, EOPNOTSUPP: the ring is used wrongly, for
@@ -354,6 +357,7 @@ void Reactor::wake(ShardId shard) {
 std::span<const Event> Reactor::turn(uint64_t deadline_ns) {
     busy_ns_ = clock_ns() - now_ns_;
     impl_->turn(deadline_ns);
+    if (impl_->has_overflowed) ++overflows_count_;
     now_ns_ = clock_ns();
     return impl_->events;
 }

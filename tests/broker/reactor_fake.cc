@@ -80,6 +80,11 @@ void Reactor::Impl::recv(uint32_t number, uint32_t& buffers_left) {
     Socket& socket = sockets[number];
     if (!socket.recv_armed) return;
     if (socket.error != 0) return recv_end(number, -socket.error);
+    if (!socket.recv_errors.empty()) {
+        const int error = socket.recv_errors.front();
+        socket.recv_errors.pop_front();
+        return recv_end(number, -error);
+    }
     if (socket.both_shut) return recv_end(number, 0);
     if (!socket.inbound.empty()) {
         if (buffers_left == 0) return recv_end(number, -ENOBUFS);
@@ -113,6 +118,11 @@ void Reactor::Impl::send(uint32_t number) {
     Socket& socket = sockets[number];
     if (!socket.send_in_flight) return;
     if (socket.error != 0) return send_end(number, -socket.error);
+    if (!socket.send_errors.empty()) {
+        const int error = socket.send_errors.front();
+        socket.send_errors.pop_front();
+        return send_end(number, -error);
+    }
     if (socket.both_shut || socket.write_shut) return send_end(number, -EPIPE);
     std::string now;
     for (const iovec& part : socket.parts)

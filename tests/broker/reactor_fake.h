@@ -31,9 +31,11 @@ namespace broker::testing {
 // One connection, both as the kernel sees it and as its peer does.
 struct FakeSocket {
     // What the peer does. Set by the test.
-    std::string inbound;         // sent by the peer and not received yet
-    bool peer_finished = false;  // the peer's end of stream follows inbound
-    int error = 0;               // an errno that every operation ends with, e.g. ECONNRESET
+    std::string inbound;          // sent by the peer and not received yet
+    bool peer_finished = false;   // the peer's end of stream follows inbound
+    int error = 0;                // an errno that every operation ends with, e.g. ECONNRESET
+    std::deque<int> recv_errors;  // errnos that the next receives end with
+    std::deque<int> send_errors;  // errnos that the next sends end with
     uint64_t send_room_bytes = UINT64_MAX;  // what the kernel still takes; 0: a stalled peer
     uint64_t send_bytes_max = UINT64_MAX;   // the most that one send takes
     uint64_t recv_bytes_max = 16 * 1024;    // the most that one receive brings

@@ -44,6 +44,7 @@ TEST(ShardAccept, FailuresAreTriedAgainALittleLater) {
     EXPECT_EQ(starts_count(world), 3u);
     const Peer peer(world, 0, number);
     peer.upgrade();
+    world.run_for(6 * second);
     const std::vector<std::string> lines = world.take_log();
     ASSERT_EQ(lines.size(), 2u) << "a line when it begins and one when it ends";
     EXPECT_TRUE(lines[0].starts_with("level=warn")) << lines[0];

@@ -793,6 +793,32 @@ TEST_F(ReactorTest, accepts_from_a_unix_socket) {
     unlink(path.c_str());
 }
 
+// More completions than the queue has room for: the kernel keeps them, and says so.
+TEST_F(ReactorTest, a_full_queue_of_completions_loses_nothing) {
+    io::UringOptions options = small_options();
+    options.submissions_max = 1;  // eight completions
+    options.recv_buffers_count = 128;
+    options.events_per_turn_max = 4;
+    open(options);
+    turn(0);  // from now on more requests than fit their queue are submitted at once
+    constexpr uint32_t count = 60;
+    std::vector<int> ends(count);
+    for (uint32_t index = 0; index < count; ++index) {
+        reactor_->recv_start(pair(ends[index]), Slot{index, 1});
+    }
+    settle();
+    EXPECT_EQ(reactor_->overflows_count(), 0u);
+    for (const int end : ends) ASSERT_EQ(write(end, "hello", 5), 5);
+    for (uint32_t index = 0; index < count; ++index) {
+        EXPECT_EQ(receive(Slot{index, 1}, 5), "hello") << index;
+    }
+    EXPECT_GT(reactor_->overflows_count(), 0u);
+    settle();
+    const uint64_t overflows_count = reactor_->overflows_count();
+    settle();
+    EXPECT_EQ(reactor_->overflows_count(), overflows_count) << "it is over";
+}
+
 // --- Time and wakes (points 11, 12)
 // ------------------------------------------------------------------------
 
