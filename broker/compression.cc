@@ -5,16 +5,14 @@
 namespace broker {
 
 Compression::Compression(const Settings& settings, uint32_t shards_count, ShardMetrics& metrics)
-    : is_on_(settings.compression),
-      threshold_bytes_(settings.compression_threshold_bytes),
-      contexts_max_(settings.compression_contexts_max / shards_count),
-      metrics_(metrics) {}
+    : settings_(settings), shards_count_(shards_count), metrics_(metrics) {}
 
 codec::DeflateDecision Compression::decide(const codec::HttpRequest& request, bool is_echo) {
-    if (!is_on_) return {};
+    if (!settings_.compression) return {};
+    const uint64_t contexts_max = settings_.compression_contexts_max / shards_count_;
     return codec::decide_deflate(
         request, {.server_context_takeover = is_echo,
-                  .client_context_takeover = is_echo || contexts_count_ < contexts_max_});
+                  .client_context_takeover = is_echo || contexts_count_ < contexts_max});
 }
 
 std::unique_ptr<DeflateContext> Compression::context_for(const codec::DeflateParameters& parameters,
@@ -40,7 +38,8 @@ void Compression::context_gone(const DeflateContext* context) {
 }
 
 std::span<const uint8_t> Compression::compress_shared(std::string_view message) {
-    if (message.size() < threshold_bytes_ || message.size() > compressed_bytes_max) return {};
+    const uint64_t threshold_bytes = settings_.compression_threshold_bytes;
+    if (message.size() < threshold_bytes || message.size() > compressed_bytes_max) return {};
     metrics_.add(Metric::messages_compressed_total);
     const std::span<const uint8_t> payload = deflater_.compress(message);
     return payload.size() < message.size() ? payload : std::span<const uint8_t>{};

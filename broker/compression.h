@@ -56,9 +56,8 @@ class Compression {
                             const codec::InflateLimits& limits);
 
   private:
-    const bool is_on_;
-    const uint64_t threshold_bytes_;
-    const uint64_t contexts_max_;
+    const Settings& settings_;
+    const uint32_t shards_count_;
     ShardMetrics& metrics_;
     uint64_t contexts_count_ = 0;
     codec::Inflater inflater_{codec::InflaterSettings{}};

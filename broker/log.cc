@@ -16,35 +16,35 @@ bool is_control(char character) {
 
 Log::Log(uint32_t shards_count, LogLevel level) : level_(level) {
     for (uint32_t shard = 0; shard < shards_count; ++shard) {
-        lanes_.push_back(std::make_unique<io::Lane>(lane_bytes));
+        lanes_.push_back(std::make_unique<ShardLog>(level));
     }
 }
 
 bool Log::write(io::ShardId shard, LogLevel level, uint64_t now_ns, std::string_view message,
                 std::initializer_list<LogField> fields) {
-    if (!wants(level)) return true;
+    ShardLog& log = *lanes_[shard];
+    if (level > log.level) return true;
     std::string line = "level=" + std::string(name_of(level)) + " shard=" + std::to_string(shard);
     append_log_field(line, "msg", message);
     for (const LogField& field : fields) append_log_field(line, field.key, field.value);
     if (line.size() > line_bytes_max) line.resize(line_bytes_max);
-    io::Lane& lane = *lanes_[shard];
     const std::span<uint8_t> record =
-        lane.reserve(static_cast<uint32_t>(sizeof now_ns + line.size()));
+        log.lane.reserve(static_cast<uint32_t>(sizeof now_ns + line.size()));
     if (record.empty()) return false;
     std::memcpy(record.data(), &now_ns, sizeof now_ns);
     std::memcpy(record.data() + sizeof now_ns, line.data(), line.size());
-    lane.commit();
+    log.lane.commit();
     return true;
 }
 
 bool Log::read(uint64_t& now_ns, std::string& line) {
-    for (const std::unique_ptr<io::Lane>& lane : lanes_) {
-        const std::span<const uint8_t> record = lane->front();
+    for (const std::unique_ptr<ShardLog>& log : lanes_) {
+        const std::span<const uint8_t> record = log->lane.front();
         if (record.empty()) continue;
         std::memcpy(&now_ns, record.data(), sizeof now_ns);
         line.assign(reinterpret_cast<const char*>(record.data()) + sizeof now_ns,
                     record.size() - sizeof now_ns);
-        lane->pop();
+        log->lane.pop();
         return true;
     }
     return false;

@@ -65,7 +65,8 @@ void add_settings(CLI::App& command, broker::ConfigSources& sources) {
         const std::string flag = "--" + std::string(setting.name);
         const std::string otherwise = broker::setting_text(setting, defaults);
         const std::string help = std::string(setting.help) +
-                                 " Default: " + (otherwise.empty() ? "none" : otherwise) + ". [" +
+                                 " Default: " + (otherwise.empty() ? "none" : otherwise) + "." +
+                                 (setting.is_reloadable ? " SIGHUP reloads it." : "") + " [" +
                                  broker::environment_name(setting) + "]";
         const auto collect = [&sources, &setting](const std::vector<std::string>& values) {
             sources.flags.emplace_back(&setting, values);
@@ -272,7 +273,7 @@ int main(int argc, char** argv) {
 
     broker::Settings settings;
     if (load(sources, settings) != 0) return 1;
-    if (serve->parsed()) return broker::run_serve(settings, version);
+    if (serve->parsed()) return broker::run_serve(settings, sources, version);
     if (config_print->parsed()) std::fputs(broker::settings_toml(settings).c_str(), stdout);
     if (config_check->parsed()) std::printf("the configuration is valid\n");
     return 0;

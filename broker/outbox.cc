@@ -18,8 +18,7 @@ Outbox::Outbox(io::Reactor& reactor, base::Slab<Connection>& connections, Compre
       connections_(connections),
       compression_(compression),
       metrics_(metrics),
-      soft_bytes_(settings.outbound_soft_bytes),
-      hard_bytes_(settings.outbound_hard_bytes) {}
+      settings_(settings) {}
 
 Outbox::~Outbox() {
     CHECK(outbound_bytes_ == 0);
@@ -37,7 +36,7 @@ bool Outbox::admit(base::Slot slot, Connection& connection, const Range& range) 
     const uint64_t backlog = connection.queue.backlog_bytes();
     // An empty queue takes any message, or one message larger than the limit would doom all its
     // subscribers.
-    if (backlog == 0 || backlog + range.size() <= hard_bytes_) return true;
+    if (backlog == 0 || backlog + range.size() <= settings_.outbound_hard_bytes) return true;
     doom(slot, connection);
     return false;
 }
@@ -115,7 +114,7 @@ void Outbox::fan_out(OutboundMessage& message, std::span<const uint32_t> subscri
         Connection& connection = connections_.at_index(subscriber);
         const Range& frame = frame_of(connection, message);
         const uint64_t backlog = connection.queue.backlog_bytes();
-        const bool is_full = backlog > 0 && backlog + frame.size() > soft_bytes_;
+        const bool is_full = backlog > 0 && backlog + frame.size() > settings_.outbound_soft_bytes;
         if (is_full || connection.is_slow) {
             slow.push_back(subscriber);
             continue;
@@ -129,7 +128,8 @@ void Outbox::fan_out(OutboundMessage& message, std::span<const uint32_t> subscri
 
 bool Outbox::has_room(const Connection& connection, OutboundMessage& message) {
     const uint64_t backlog = connection.queue.backlog_bytes();
-    return backlog == 0 || backlog + frame_of(connection, message).size() <= soft_bytes_;
+    return backlog == 0 ||
+           backlog + frame_of(connection, message).size() <= settings_.outbound_soft_bytes;
 }
 
 void Outbox::push(base::Slot slot, Connection& connection, OutboundMessage& message) {

@@ -142,8 +142,7 @@ class Outbox {
     base::Slab<Connection>& connections_;
     Compression& compression_;
     ShardMetrics& metrics_;
-    const uint64_t soft_bytes_;
-    const uint64_t hard_bytes_;
+    const Settings& settings_;
     ChunkPool chunks_;
     // A connection may stand in both.
     SlotFifo prompt_;

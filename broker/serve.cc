@@ -18,9 +18,12 @@
 
 #include "broker/listeners.h"
 #include "broker/log.h"
+#include "broker/log_writer.h"
 #include "broker/memory_budget.h"
 #include "broker/metrics.h"
 #include "broker/processors.h"
+#include "broker/reloader.h"
+#include "broker/settings_exchange.h"
 #include "broker/shard.h"
 #include "broker/state_directory.h"
 #include "broker/state_transfer.h"
@@ -35,58 +38,12 @@ namespace {
 
 constexpr uint64_t log_poll_ns = 50 * base::ns_per_ms;
 
-uint64_t clock_ns(clockid_t clock) {
-    timespec time{};
-    clock_gettime(clock, &time);
-    return static_cast<uint64_t>(time.tv_sec) * base::ns_per_s +
-           static_cast<uint64_t>(time.tv_nsec);
-}
-
 uint64_t unguessable_number() {
     uint64_t number = 0;
     while (getrandom(&number, sizeof number, 0) != sizeof number) {
     }
     return number;
 }
-
-// Writes log lines with the time of day, on the standard error.
-class LogWriter {
-  public:
-    explicit LogWriter(Log& log)
-        : log_(log),
-          wall_minus_monotonic_ns_(clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC)) {}
-
-    void write(uint64_t monotonic_ns, const std::string& line) const {
-        const uint64_t wall_ns = monotonic_ns + wall_minus_monotonic_ns_;
-        const time_t seconds = static_cast<time_t>(wall_ns / base::ns_per_s);
-        tm parts{};
-        gmtime_r(&seconds, &parts);
-        char time[32];
-        std::strftime(time, sizeof time, "%Y-%m-%dT%H:%M:%S", &parts);
-        const unsigned ms = static_cast<unsigned>(wall_ns / base::ns_per_ms % 1000);
-        std::fprintf(stderr, "time=%s.%03uZ %s\n", time, ms, line.c_str());
-    }
-
-    // A line of main's own, which has no lane.
-    void write_now(LogLevel level, std::string_view message,
-                   const std::vector<LogField>& fields) const {
-        if (!log_.wants(level)) return;
-        std::string line = "level=" + std::string(name_of(level));
-        append_log_field(line, "msg", message);
-        for (const LogField& field : fields) append_log_field(line, field.key, field.value);
-        write(clock_ns(CLOCK_MONOTONIC), line);
-    }
-
-    void drain() {
-        uint64_t now_ns = 0;
-        while (log_.read(now_ns, line_)) write(now_ns, line_);
-    }
-
-  private:
-    Log& log_;
-    const uint64_t wall_minus_monotonic_ns_;
-    std::string line_;
-};
 
 struct OpenListeners {
     std::vector<io::Listening> all;
@@ -247,6 +204,7 @@ struct Process {
     LogWriter writer;
     MetricsRegistry metrics;
     io::Mesh mesh;
+    SettingsExchange exchange;
     io::UringGroup group;
     const topics::TopicRules rules;
     std::vector<std::unique_ptr<io::Reactor>> reactors;
@@ -266,6 +224,7 @@ struct Process {
           mesh({.shards_count = static_cast<uint32_t>(settings.workers),
                 .deliver_bytes = settings.lane_bytes,
                 .forward_bytes = settings.lane_bytes}),
+          exchange(static_cast<uint32_t>(settings.workers)),
           group(static_cast<uint32_t>(settings.workers)),
           rules(settings.topic_rules) {
         if (found.file.is_open()) {
@@ -312,7 +271,8 @@ struct Process {
                                                      .epoch = epoch,
                                                      .hash_seed = hash_seed,
                                                      .rules = rules,
-                                                     .random_seed = unguessable_number()}));
+                                                     .random_seed = unguessable_number(),
+                                                     .settings_exchange = &exchange}));
         }
     }
 
@@ -394,20 +354,38 @@ struct Process {
         }
     }
 
+    void reload(Reloader& reloader) {
+        const Settings* fresh = reloader.reload(writer);
+        if (fresh == nullptr) return;
+        log.set_level(fresh->log_level);
+        exchange.offer(*fresh);
+        request(io::Request::reload);
+    }
+
     // Waits for signals and writes the log until all shards have stopped.
-    Supervised supervise(const sigset_t& signals) {
+    Supervised supervise(const sigset_t& signals, Reloader& reloader) {
         uint32_t signals_count = 0;
         uint64_t sockets_asked_ns = 0;
         uint64_t stop_began_ns = 0;
+        bool reload_wanted = false;
+        const bool had_terminal = isatty(STDIN_FILENO) != 0;
         const timespec poll{0, static_cast<long>(log_poll_ns)};
         while (running_count.load() > 0) {
-            const int signal = sigtimedwait(&signals, nullptr, &poll);
+            int signal = sigtimedwait(&signals, nullptr, &poll);
             const uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
             if (now_ns >= sockets_asked_ns + base::ns_per_s) {
                 metrics.set_kernel_socket_bytes(kernel_socket_bytes());
                 sockets_asked_ns = now_ns;
             }
             writer.drain();
+            // Without its terminal nobody could stop it any more who does not know its number.
+            if (signal == SIGHUP && had_terminal && isatty(STDIN_FILENO) == 0) signal = SIGTERM;
+            if (signal == SIGHUP) reload_wanted = true;
+            // What was offered before must have been taken by all.
+            if (reload_wanted && signals_count == 0 && exchange.is_taken()) {
+                reload_wanted = false;
+                reload(reloader);
+            }
             if (signal != SIGTERM && signal != SIGINT) continue;
             if (signals_count == 0) stop_began_ns = clock_ns(CLOCK_MONOTONIC);
             request(++signals_count == 1 ? io::Request::stop : io::Request::stop_now);
@@ -482,7 +460,8 @@ int end(const Process& process, const StateDirectory& directory, const Supervise
 
 }  // namespace
 
-int run_serve(Settings settings, const std::string& version) {
+int run_serve(Settings settings, const ConfigSources& sources, const std::string& version) {
+    const Settings configured = settings;
     std::set_new_handler(out_of_memory);
     if (settings.workers == 0) settings.workers = usable_processors();
     if (settings.memory_bytes_max == 0) settings.memory_bytes_max = usable_memory_bytes() / 2;
@@ -514,6 +493,7 @@ int run_serve(Settings settings, const std::string& version) {
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &signals, nullptr);
     std::signal(SIGPIPE, SIG_IGN);
     // A limit on the size of files becomes an error of the write.
@@ -530,7 +510,8 @@ int run_serve(Settings settings, const std::string& version) {
         process.threads.emplace_back([&process, id] { process.run_shard(id); });
     }
     print_welcome(process.listeners, settings, version);
-    const Supervised supervised = process.supervise(signals);
+    Reloader reloader(sources, configured, process.settings);
+    const Supervised supervised = process.supervise(signals, reloader);
     return end(process, directory, supervised);
 }
 

@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <optional>
+#include <utility>
 
 #include "broker/rule_text.h"
 #include "broker/units.h"
@@ -15,6 +16,7 @@ constexpr uint64_t second = base::ns_per_s;
 constexpr uint64_t hour = 3600 * base::ns_per_s;
 constexpr uint64_t lane_bytes_per_partition = 64;
 using Kind = SettingKind;
+constexpr bool reloadable = true;
 
 const Setting table[] = {
     {"listen", Kind::list, &Settings::listen, 0, 0,
@@ -27,7 +29,8 @@ const Setting table[] = {
      "refused."},
     {"allowed-origins", Kind::list, &Settings::allowed_origins, 0, 0,
      "Web origins accepted besides the broker's own host: https://app.example, or * for all. May "
-     "be repeated."},
+     "be repeated.",
+     reloadable},
     {"workers", Kind::workers, &Settings::workers, 1, 64,
      "Threads, each with its own connections; auto takes the processors that this process may "
      "use."},
@@ -42,7 +45,8 @@ const Setting table[] = {
     {"history-memory", Kind::size, &Settings::history_memory_bytes, 64 * base::kib,
      1024 * 1024 * base::mib,
      "Memory for the history of all topics, of all workers together; beyond it the oldest messages "
-     "of the largest topics go."},
+     "of the largest topics go.",
+     reloadable},
     {"idempotency-window", Kind::duration, &Settings::idempotency_window_ns, second / 10, 24 * hour,
      "How long a publish with a key is remembered, so that one that is repeated with the same key "
      "is not published twice."},
@@ -53,17 +57,20 @@ const Setting table[] = {
      "with the process."},
     {"echo", Kind::flag, &Settings::echo, 0, 0,
      "Serve /echo, which sends every message back, for WebSocket test suites: any subprotocol, up "
-     "to 64 MiB."},
+     "to 64 MiB.",
+     reloadable},
     {"compression", Kind::on_off, &Settings::compression, 0, 0,
      "permessage-deflate for clients that offer it; what is broadcast is compressed once for all "
-     "of them."},
+     "of them.",
+     reloadable},
     {"compression-threshold", Kind::size, &Settings::compression_threshold_bytes, 0, base::mib,
-     "Messages below this go out as they are, because little is gained."},
+     "Messages below this go out as they are, because little is gained.", reloadable},
     {"compression-context-takeover", Kind::number, &Settings::compression_contexts_max, 0,
      1'000'000,
-     "Clients that may keep their window between messages; each costs the broker about 40 KiB."},
+     "Clients that may keep their window between messages; each costs the broker about 40 KiB.",
+     reloadable},
     {"log-level", Kind::log_level, &Settings::log_level, 0, 0,
-     "error, warn, info or debug. Nothing is logged per connection below debug."},
+     "error, warn, info or debug. Nothing is logged per connection below debug.", reloadable},
     {"connections-max", Kind::number, &Settings::connections_max, 1, 10'000'000,
      "Connections in all; further ones are answered 503."},
     {"subscriptions-max", Kind::number, &Settings::subscriptions_max, 1, 1'000'000,
@@ -71,17 +78,20 @@ const Setting table[] = {
     {"message-max", Kind::size, &Settings::message_bytes_max, 128, 16 * base::mib,
      "Largest message (all its frames together) and largest HTTP body that a client may send."},
     {"http-head-max", Kind::size, &Settings::http_head_bytes_max, 256, 64 * base::kib,
-     "Largest HTTP request line and header fields; beyond it 431."},
+     "Largest HTTP request line and header fields; beyond it 431.", reloadable},
     {"outbound-soft", Kind::size, &Settings::outbound_soft_bytes, 128, 1024 * base::mib,
      "Unsent bytes of a connection above which nothing more is read from it, and messages are "
      "dealt "
-     "with as on_slow of their topic's rule says."},
+     "with as on_slow of their topic's rule says.",
+     reloadable},
     {"outbound-hard", Kind::size, &Settings::outbound_hard_bytes, base::kib, 1024 * base::mib,
      "Unsent bytes of a connection above which on_slow=conflate and drop_oldest drop, and others "
-     "are closed as a slow consumer (4100)."},
+     "are closed as a slow consumer (4100).",
+     reloadable},
     {"outbound-time", Kind::duration, &Settings::outbound_time_ns, second / 10, hour,
      "How long a connection may stay above outbound-soft with on_slow=disconnect, and how old what "
-     "waits with drop_oldest may become."},
+     "waits with drop_oldest may become.",
+     reloadable},
     {"memory-max", Kind::size_or_auto, &Settings::memory_bytes_max, base::mib,
      uint64_t{1024} * 1024 * base::mib,
      "Memory for queues, history, messages in pieces and the kernel's socket buffers, of all "
@@ -99,24 +109,28 @@ const Setting table[] = {
     {"recv-buffer-size", Kind::size, &Settings::recv_buffer_bytes, 64, base::mib,
      "Bytes of each receive buffer."},
     {"handshake-timeout", Kind::duration, &Settings::handshake_timeout_ns, second / 10, hour,
-     "Time for a whole HTTP request to arrive, headers and body."},
+     "Time for a whole HTTP request to arrive, headers and body.", reloadable},
     {"keep-alive-timeout", Kind::duration, &Settings::keep_alive_timeout_ns, second / 10, hour,
-     "How long an HTTP connection may wait for its next request."},
+     "How long an HTTP connection may wait for its next request.", reloadable},
     {"heartbeat-interval", Kind::duration, &Settings::heartbeat_interval_ns, second / 10, hour,
      "Silence after which a WebSocket client is pinged; with the timeout, 45 s live behind a 60 s "
      "proxy."},
     {"heartbeat-timeout", Kind::duration, &Settings::heartbeat_timeout_ns, second / 10, hour,
      "Time for any sign of life after the ping, before the client is evicted."},
     {"close-timeout", Kind::duration, &Settings::close_timeout_ns, second / 10, hour,
-     "Time for the last bytes to leave and for the peer to close, before the connection is cut."},
+     "Time for the last bytes to leave and for the peer to close, before the connection is cut.",
+     reloadable},
     {"drain-delay", Kind::duration, &Settings::drain_delay_ns, 0, hour,
      "How long a stopping broker goes on while /readyz says 503, so that load balancers look "
-     "elsewhere first."},
+     "elsewhere first.",
+     reloadable},
     {"drain-timeout", Kind::duration, &Settings::drain_timeout_ns, second / 10, hour,
-     "Time that an orderly stop may take after drain-delay, before what is left is cut."},
+     "Time that an orderly stop may take after drain-delay, before what is left is cut.",
+     reloadable},
     {"drain-spread", Kind::duration, &Settings::drain_spread_ns, 0, hour,
      "Window over which the clients of a stopping broker are told to come back, so that they do "
-     "not all come at once."},
+     "not all come at once.",
+     reloadable},
 };
 
 std::string with_separator(std::string_view name, char separator) {
@@ -328,6 +342,24 @@ std::string setting_text(const Setting& setting, const Settings& settings) {
         }
     }
     UNREACHABLE();
+}
+
+std::vector<SettingChange> changes_between(const Settings& before, const Settings& after) {
+    std::vector<SettingChange> changes;
+    for (const Setting& setting : table) {
+        std::string text_before = setting_text(setting, before);
+        std::string text_after = setting_text(setting, after);
+        if (text_before == text_after) continue;
+        changes.push_back({&setting, std::move(text_before), std::move(text_after)});
+    }
+    return changes;
+}
+
+void copy_reloadable(const Settings& from, Settings& to) {
+    for (const Setting& setting : table) {
+        if (!setting.is_reloadable) continue;
+        std::visit([&](const auto member) { to.*member = from.*member; }, setting.member);
+    }
 }
 
 std::string validate_settings(const Settings& settings) {

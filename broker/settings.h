@@ -5,8 +5,8 @@
 // The name "heartbeat-interval" is the flag --heartbeat-interval, the variable
 // FANFARE_HEARTBEAT_INTERVAL and the key heartbeat_interval, in this order of precedence.
 //
-// Owner: main builds one, validates it and gives it to all shards, constant from then on. Thread:
-// any.
+// Owner: main builds one and validates it; each shard has a copy, of which main may exchange a part
+// (broker/settings_exchange.h). Thread: its owner's.
 #pragma once
 
 #include <cstdint>
@@ -93,6 +93,9 @@ struct Setting {
     uint64_t least;  // numbers, sizes, durations: the accepted range, both ends included
     uint64_t most;
     std::string_view help;  // one sentence: what, and why the default
+    // Whether SIGHUP changes it in a running broker: nothing was built from it, and no client was
+    // told of it in its welcome.
+    bool is_reloadable = false;
 };
 
 std::span<const Setting> settings_table();
@@ -109,6 +112,17 @@ std::string toml_name(const Setting& setting);
 // The value as text that apply_setting takes back; a list is joined by commas, which it does not
 // take back.
 std::string setting_text(const Setting& setting, const Settings& settings);
+
+// What a reload of the configuration says about one setting.
+struct SettingChange {
+    const Setting* setting;
+    std::string before;
+    std::string after;
+};
+// What differs between two settings, in the order of the table.
+[[nodiscard]] std::vector<SettingChange> changes_between(const Settings& before,
+                                                         const Settings& after);
+void copy_reloadable(const Settings& from, Settings& to);
 
 // The relations between settings. An error message, or empty.
 [[nodiscard]] std::string validate_settings(const Settings& settings);

@@ -93,6 +93,7 @@ struct Shard::Impl {
 
     // Requests of main.
     void requests_take();
+    void settings_take();
     void stop_begin();
 
     void log(LogLevel level, std::string_view message, std::initializer_list<LogField> fields = {});
@@ -100,6 +101,7 @@ struct Shard::Impl {
 
     // Constant after construction.
     const ShardContext context;
+    Settings settings;  // changed by requests_take() only
     const Partitions partitions;
     ShardMetrics& metrics;
     const uint16_t listeners_count;
@@ -146,11 +148,12 @@ struct Shard::Impl {
 
 Shard::Impl::Impl(const ShardContext& shard_context)
     : context(shard_context),
-      partitions(context.settings.partitions, context.mesh.shards_count(), context.hash_seed),
+      settings(context.settings),
+      partitions(settings.partitions, context.mesh.shards_count(), context.hash_seed),
       metrics(context.metrics.shard(context.id)),
       listeners_count(static_cast<uint16_t>(context.listeners.size())),
       prng(context.random_seed),
-      connections(2 * sockets_per_shard(context.settings)),
+      connections(2 * sockets_per_shard(settings)),
       timers(context.reactor.now_ns()),
       subscriptions(context.hash_seed),
       interest(context.hash_seed),
@@ -158,41 +161,40 @@ Shard::Impl::Impl(const ShardContext& shard_context)
                               .hash_seed = context.hash_seed,
                               .scan_steps_max = history_scan_steps_max}),
       keys({.hash_seed = context.hash_seed,
-            .window_ns = context.settings.idempotency_window_ns,
-            .keys_max = context.settings.idempotency_keys_max}),
+            .window_ns = settings.idempotency_window_ns,
+            .keys_max = settings.idempotency_keys_max}),
       parser(context.hash_seed),
-      courier(context.id, context.mesh, context.reactor, context.settings.lane_bytes,
+      courier(context.id, context.mesh, context.reactor, settings.lane_bytes,
               partitions.owned_count_max()),
       heads(partitions, context.id),
-      compression(context.settings, context.mesh.shards_count(), metrics),
-      memory(context.metrics, context.settings.memory_bytes_max),
-      overload(context.settings.overload_delay_ns),
-      outbox(context.reactor, connections, compression, metrics, context.settings),
-      slow_consumers(context.reactor, connections, outbox, subscriptions, metrics,
-                     context.settings),
+      compression(settings, context.mesh.shards_count(), metrics),
+      memory(context.metrics, settings.memory_bytes_max),
+      overload(settings.overload_delay_ns),
+      outbox(context.reactor, connections, compression, metrics, settings),
+      slow_consumers(context.reactor, connections, outbox, subscriptions, metrics, settings),
       shedding(connections, outbox, slow_consumers, metrics),
       joins(courier, partitions, subscriptions),
       replays({context.reactor, connections, courier, partitions, heads, history, context.rules,
-               subscriptions, outbox, slow_consumers, metrics, context.settings, context.epoch}),
+               subscriptions, outbox, slow_consumers, metrics, settings, context.epoch}),
       history_replies({connections, courier, partitions, heads, history, outbox, context.epoch}),
       lifecycle(context.reactor, connections, timers, outbox, subscriptions, replays,
-                slow_consumers, joins, compression, metrics, context.settings),
+                slow_consumers, joins, compression, metrics, settings),
       fanout({context.reactor, connections, courier, partitions, heads, history, keys,
               subscriptions, interest, replays, slow_consumers, outbox, context.rules, metrics}),
       session(
           {context.reactor, connections, outbox, lifecycle, fanout, joins, subscriptions, replays,
-           slow_consumers, history_replies, parser, compression, memory, metrics, context.settings},
+           slow_consumers, history_replies, parser, compression, memory, metrics, settings},
           context.id),
       http({context.reactor, connections, timers, outbox, lifecycle, fanout, compression, session,
-            parser, prng, context.metrics, memory, overload, context.settings, context.listeners,
+            parser, prng, context.metrics, memory, overload, settings, context.listeners,
             context.epoch},
            context.id),
       heartbeat(context.reactor, connections, timers, outbox, lifecycle, replays, metrics,
-                context.settings),
+                settings),
       shortages({context.reactor, connections, lifecycle, outbox, metrics, context.log}, context.id,
                 listeners_count),
       shutdown({context.reactor, connections, outbox, lifecycle, http, session, joins, replays,
-                courier, prng, context.settings},
+                courier, prng, settings},
                listeners_count) {
     for (uint16_t listener = 0; listener < listeners_count; ++listener) {
         context.reactor.accept_start(listener);
@@ -284,7 +286,7 @@ void Shard::Impl::on_accept(const io::Event& event) {
         if (all_count > refused_count) admitted_count += all_count - refused_count;
     }
     const base::Slot slot = lifecycle.accept(event.socket, event.listener);
-    if (admitted_count >= context.settings.connections_max || memory.is_full()) {
+    if (admitted_count >= settings.connections_max || memory.is_full()) {
         connections.at(slot).is_over_limit = true;
         metrics.add(Metric::connections_refused);
     }
@@ -554,14 +556,14 @@ void Shard::Impl::history_tend() {
     metrics.set(Metric::history_messages, history.messages_count());
     // The budget is for all shards together; whoever keeps less than a fair share of it is not
     // shortened for the others.
-    const uint64_t share = context.settings.history_memory_bytes / context.mesh.shards_count();
+    const uint64_t share = settings.history_memory_bytes / context.mesh.shards_count();
     if (history.memory_bytes() <= share) return;
     uint64_t all = 0;
     for (io::ShardId shard = 0; shard < context.mesh.shards_count(); ++shard) {
         all += context.metrics.shard(shard).get(Metric::history_bytes);
     }
-    if (all <= context.settings.history_memory_bytes) return;
-    const uint64_t excess = all - context.settings.history_memory_bytes;
+    if (all <= settings.history_memory_bytes) return;
+    const uint64_t excess = all - settings.history_memory_bytes;
     const uint64_t own = history.memory_bytes();
     history.shorten(std::max(share, own - std::min(own, excess)), shortened_messages_per_turn_max);
 }
@@ -615,6 +617,13 @@ void Shard::Impl::requests_take() {
         stop_begin();
         shutdown.cut();
     }
+    if ((requests & static_cast<uint32_t>(io::Request::reload)) != 0) settings_take();
+}
+
+void Shard::Impl::settings_take() {
+    if (context.settings_exchange == nullptr) return;
+    if (!context.settings_exchange->take(context.id, settings)) return;
+    context.log.set_level(context.id, settings.log_level);
 }
 
 void Shard::Impl::stop_begin() {

@@ -19,6 +19,7 @@
 #include "broker/log.h"
 #include "broker/metrics.h"
 #include "broker/settings.h"
+#include "broker/settings_exchange.h"
 #include "io/mesh.h"
 #include "io/reactor.h"
 #include "topics/history.h"
@@ -32,14 +33,15 @@ struct ShardContext {
     io::ShardId id;
     io::Reactor& reactor;
     io::Mesh& mesh;
-    const Settings& settings;
+    const Settings& settings;  // at the start; the shard has a copy
     MetricsRegistry& metrics;
     Log& log;
-    const std::vector<ListenerRole>& listeners;  // as the reactor numbered them
-    std::string epoch;                           // the same for all shards
-    uint64_t hash_seed;                          // the same for all shards
-    const topics::TopicRules& rules;             // the same for all shards
-    uint64_t random_seed;                        // its own
+    const std::vector<ListenerRole>& listeners;     // as the reactor numbered them
+    std::string epoch;                              // the same for all shards
+    uint64_t hash_seed;                             // the same for all shards
+    const topics::TopicRules& rules;                // the same for all shards
+    uint64_t random_seed;                           // its own
+    SettingsExchange* settings_exchange = nullptr;  // null: they stay as they are
 };
 
 // What became of a shard's clients when it stopped.

@@ -32,7 +32,7 @@
 namespace io {
 
 // What the outside of the shards (the thread that receives signals) can ask of a shard; a bit set.
-enum class Request : uint32_t { none = 0, stop = 1, stop_now = 2 };
+enum class Request : uint32_t { none = 0, stop = 1, stop_now = 2, reload = 4 };
 
 class Mesh {
   public:

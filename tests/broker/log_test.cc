@@ -58,6 +58,20 @@ TEST(Log, LevelsBelowTheThresholdAreNotWritten) {
     }
 }
 
+TEST(Log, EachShardHasItsLevelAndMainHasItsOwn) {
+    Log log(2, LogLevel::info);
+    log.set_level(1, LogLevel::debug);
+    log.set_level(LogLevel::error);
+    EXPECT_TRUE(log.write(0, LogLevel::debug, 0, "zero"));
+    EXPECT_TRUE(log.write(1, LogLevel::debug, 0, "one"));
+    uint64_t now_ns = 0;
+    std::string line;
+    ASSERT_TRUE(log.read(now_ns, line));
+    EXPECT_EQ(line, "level=debug shard=1 msg=one");
+    EXPECT_FALSE(log.read(now_ns, line));
+    EXPECT_FALSE(log.wants(LogLevel::warn));
+}
+
 TEST(Log, AFullLogDropsAndSaysSo) {
     Log log(1, LogLevel::info);
     int written = 0;

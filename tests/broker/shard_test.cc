@@ -210,6 +210,53 @@ TEST(ShardLoop, ASeedReproducesARun) {
     EXPECT_NE(welcome_of(1), welcome_of(2)) << "a client's name comes from the seed";
 }
 
+TEST(ShardReload, NewSettingsCountFromThenOn) {
+    World world({.shards_count = 2});
+    const Peer client = world.client(0);
+    Settings fresh;
+    fresh.allowed_origins = {"https://app.example"};
+    fresh.log_level = LogLevel::warn;
+    fresh.compression = false;
+    fresh.outbound_soft_bytes = 512;
+    fresh.outbound_hard_bytes = 1'024;
+    fresh.drain_timeout_ns = 2 * second;
+    fresh.heartbeat_interval_ns = second;  // is not taken
+    constexpr std::string_view offer = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+    constexpr std::string_view origin = "Origin: https://app.example\r\n";
+    for (const bool is_reloaded : {false, true}) {
+        if (is_reloaded) world.reload(fresh);
+        for (const io::ShardId shard : {0u, 1u}) {
+            const Peer foreign = world.connect(shard);
+            foreign.send(Peer::upgrade_request(origin));
+            EXPECT_TRUE(
+                foreign.take_response().starts_with(is_reloaded ? "HTTP/1.1 101" : "HTTP/1.1 403"));
+            const Peer compressing = world.connect(shard);
+            compressing.send(Peer::upgrade_request(offer));
+            const bool is_compressed =
+                compressing.take_response().find("permessage-deflate") != std::string::npos;
+            EXPECT_EQ(is_compressed, !is_reloaded);
+        }
+    }
+    world.run_for(3 * second);
+    EXPECT_TRUE(client.take_frames().empty()) << "no ping";
+    client.subscribe("a");
+    client.stall();
+    const Peer writer = world.client(1);
+    for (int count = 0; count < 3; ++count) {
+        writer.say(R"({"op":"publish","topic":"a","data":")" + std::string(900, 'x') + "\"}");
+    }
+    world.run_for(second);
+    EXPECT_EQ(world.closed_count(4100), 0u);
+    client.read_on();
+    EXPECT_EQ(client.take_frames().back().close_code, 4100) << "by the new limit";
+    world.take_log();
+    world.request(io::Request::stop);
+    world.settle();
+    EXPECT_TRUE(world.take_log().empty()) << "the stop is logged at info";
+    world.run_for(2'100 * base::ns_per_ms);
+    EXPECT_TRUE(world.is_stopped());
+}
+
 TEST(Shard, SocketsPerShardKeepAReserveForRefusals) {
     Settings settings;
     settings.connections_max = 1'000;

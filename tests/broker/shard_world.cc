@@ -168,6 +168,7 @@ World::World(const WorldOptions& options)
       mesh_({.shards_count = options.shards_count,
              .deliver_bytes = options.settings.lane_bytes,
              .forward_bytes = options.settings.lane_bytes}),
+      exchange_(options.shards_count),
       metrics_(options.shards_count, "test"),
       log_(options.shards_count, LogLevel::debug),
       rules_(settings.topic_rules) {
@@ -186,7 +187,8 @@ World::World(const WorldOptions& options)
                                                                .epoch = "epoch",
                                                                .hash_seed = hash_seed,
                                                                .rules = rules_,
-                                                               .random_seed = options.seed + id}));
+                                                               .random_seed = options.seed + id,
+                                                               .settings_exchange = &exchange_}));
     }
     settle();
 }
@@ -270,6 +272,13 @@ void World::run_for(uint64_t duration_ns) {
 
 void World::request(io::Request request) {
     for (io::ShardId id = 0; id < shards_.size(); ++id) mesh_.request(id, request);
+}
+
+void World::reload(const Settings& fresh) {
+    exchange_.offer(fresh);
+    request(io::Request::reload);
+    settle();
+    CHECK(exchange_.is_taken());
 }
 
 bool World::is_stopped() const {

@@ -125,6 +125,8 @@ class World {
     void jump(uint64_t duration_ns);
 
     void request(io::Request request);
+    // Has all shards take new settings, at once.
+    void reload(const Settings& fresh);
     bool is_stopped() const;
 
     io::Reactor::Impl& kernel(io::ShardId shard = 0) { return reactors_[shard]->impl(); }
@@ -154,6 +156,7 @@ class World {
 
     const std::vector<ListenerRole> listeners_;
     io::Mesh mesh_;
+    SettingsExchange exchange_;
     MetricsRegistry metrics_;
     Log log_;
     const topics::TopicRules rules_;

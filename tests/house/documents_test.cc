@@ -94,6 +94,15 @@ TEST(Documents, Settings) {
     EXPECT_EQ(table_in("OPERATIONS.md", "settings"), table);
 }
 
+TEST(Documents, ReloadableSettings) {
+    std::string names;
+    for (const broker::Setting& setting : broker::settings_table()) {
+        if (!setting.is_reloadable) continue;
+        names += (names.empty() ? "" : ", ") + code(setting.name);
+    }
+    EXPECT_EQ(table_in("OPERATIONS.md", "reloadable settings"), names + "\n");
+}
+
 TEST(Documents, Metrics) {
     std::string table = "| name | type | what |\n|---|---|---|\n";
 #define FANFARE_X(name, type, help) \
