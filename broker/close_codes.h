@@ -14,16 +14,19 @@ namespace broker {
 enum class Reconnect : uint8_t { no, with_jitter, after_retry_ms, at_once };
 
 // X(name, code, reconnect, reason)
-#define FANFARE_CLOSE_CODES(X)                                                     \
-    X(normal, 1000, no, "the client closed the connection")                        \
-    X(going_away, 1001, with_jitter, "the broker is stopping")                     \
-    X(protocol_error, 1002, no, "a frame broke RFC 6455")                          \
-    X(unsupported_data, 1003, no, "a binary frame, which fanfare.v1 does not use") \
-    X(invalid_utf8, 1007, no,                                                      \
-      "text that is not UTF-8, or a compressed message that cannot be inflated")   \
-    X(message_too_big, 1009, no, "a message beyond max_message_bytes")             \
-    X(slow_consumer, 4100, after_retry_ms,                                         \
-      "the client reads slower than its topics are published")                     \
+#define FANFARE_CLOSE_CODES(X)                                                         \
+    X(normal, 1000, no, "the client closed the connection")                            \
+    X(going_away, 1001, with_jitter, "the broker is stopping")                         \
+    X(protocol_error, 1002, no, "a frame broke RFC 6455")                              \
+    X(unsupported_data, 1003, no, "a binary frame, which fanfare.v1 does not use")     \
+    X(invalid_utf8, 1007, no,                                                          \
+      "text that is not UTF-8, or a compressed message that cannot be inflated")       \
+    X(policy_violation, 1008, no, "a message in more fragments than the broker takes") \
+    X(message_too_big, 1009, no, "a message beyond max_message_bytes")                 \
+    X(slow_consumer, 4100, after_retry_ms,                                             \
+      "the client reads slower than its topics are published")                         \
+    X(rate_limited, 4101, after_retry_ms,                                              \
+      "the client went on although it was refused for asking too fast")                \
     X(heartbeat_timeout, 4200, at_once, "no answer to a ping within the timeout")
 
 enum class CloseCode : uint16_t {

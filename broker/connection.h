@@ -35,6 +35,7 @@
 #include "broker/compression.h"
 #include "broker/outbound_queue.h"
 #include "broker/overflow.h"
+#include "broker/pacing.h"
 #include "codec/frame_decoder.h"
 #include "codec/http.h"
 #include "io/base/slab.h"
@@ -50,6 +51,7 @@ enum class Pause : uint8_t {
     lanes,    // no room towards another shard; tried again every turn
     backlog,  // the client does not read what was sent to it; a completed send resumes
     join,     // a command must wait for something that another shard or a replay has to do first
+    rate,     // more bytes came than inbound_bytes_per_second; a time resumes
     answer,   // an HTTP request waits for its answer, and enough of the next ones is here already
 };
 
@@ -64,6 +66,7 @@ struct HttpProgress {
     bool keep_alive = true;      // of the request that is being answered
     bool is_head = false;        // the same: its answer has no body
     bool continue_sent = false;
+    bool awaits_introduction = false;  // a PROXY protocol header must come first
 };
 
 // What was received but could not be handled yet.
@@ -95,7 +98,9 @@ struct Connection {
     bool is_prompt = false;        // something is queued that does not wait behind big fan-outs
     bool is_slow = false;          // messages for it take the way of SlowConsumers and Replays
     bool is_doomed = false;        // passed the hard limit; is closed at the end of the turn
-    bool is_over_limit = false;    // accepted only to be told 503
+    bool is_over_limit = false;    // accepted only to be told that it is too many
+    bool is_over_address = false;  // the same, because its address has too many
+    bool is_counted = false;       // at the gate, for its address
     bool is_browser = false;       // sent an Origin
     bool is_echo = false;          // upgraded at /echo: messages go back as they came
     bool peer_ended = false;       // the peer's end of stream has arrived
@@ -119,6 +124,7 @@ struct Connection {
     std::string_view close_reason;  // static text
     std::unique_ptr<HttpProgress> http = std::make_unique<HttpProgress>();
     std::unique_ptr<Stash> stash;
+    std::unique_ptr<Pace> pace;  // null unless a rate is limited and it has said something
     std::unique_ptr<DeflateContext> deflate;  // null unless a context was granted
     std::unique_ptr<CatchUp> catch_up;        // null unless a subscription is not live yet
     std::unique_ptr<CatchUp> stream_lag;      // null unless the live stream is read from history

@@ -32,7 +32,7 @@ void Heartbeat::timed_out(base::Slot slot) {
     Connection& connection = connections_.at(slot);
     const uint64_t now_ns = reactor_.now_ns();
     // Its answers may stand in the kernel. While there is something to send, its sends tell.
-    const bool is_unread = connection.pause == Pause::lanes ||
+    const bool is_unread = connection.pause == Pause::lanes || connection.pause == Pause::rate ||
                            (connection.pause == Pause::join && connection.queue.is_empty());
     if (is_unread) life(connection);
     if (connection.ping_sent_ns == 0) {

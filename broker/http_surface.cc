@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "broker/browser_client.h"
+#include "codec/proxy_protocol.h"
 #include "codec/reply.h"
 #include "codec/utf8.h"
 #include "io/base/units.h"
@@ -21,6 +22,7 @@ constexpr std::string_view topics_path = "/topics/";
 constexpr std::string_view browser_client_path = "/fanfare.js";
 constexpr std::string_view json_type = "application/json";
 constexpr std::string_view subprotocols[] = {"fanfare.v1"};
+constexpr std::string_view address_full = "this address has as many connections as it may";
 constexpr std::string_view retry_after = "Retry-After: 5\r\n";
 constexpr const char* stopping_reason = "the broker is stopping";
 // Any page may import it as a module: the code is no secret, and the Origin was checked before.
@@ -81,8 +83,15 @@ void HttpSurface::timed_out(base::Slot slot) {
     } else if (progress.used_bytes == 0 || connection.pause == Pause::backlog) {
         parts_.lifecycle.close_http(slot);
     } else {
+        metrics_.count_refusal(Refused::handshake_timeout);
         refuse(slot, connection, 408, "the request did not arrive in time");
     }
+}
+
+void HttpSurface::accepted(base::Slot slot) {
+    Connection& connection = parts_.connections.at(slot);
+    connection.http->awaits_introduction =
+        parts_.settings.proxy_protocol && parts_.admission.is_trusted(slot);
 }
 
 void HttpSurface::receive(base::Slot slot, std::span<const uint8_t> bytes) {
@@ -118,8 +127,30 @@ void HttpSurface::pump(base::Slot slot) {
     if (connection.peer_ended && !waits) parts_.lifecycle.close_http(slot);
 }
 
+bool HttpSurface::take_introduction(base::Slot slot, Connection& connection) {
+    HttpProgress& progress = *connection.http;
+    const codec::ProxyHeader header =
+        codec::parse_proxy_header({progress.bytes.data(), progress.used_bytes});
+    switch (header.kind) {
+        case codec::ProxyHeader::Kind::need_more: return false;
+        case codec::ProxyHeader::Kind::invalid:
+            metrics_.count_refusal(Refused::proxy_protocol);
+            refuse(slot, connection, 400, header.reason);
+            return false;
+        case codec::ProxyHeader::Kind::header: break;
+    }
+    progress.awaits_introduction = false;
+    if (!header.is_local && !parts_.admission.introduced(slot, header.source)) {
+        parts_.lifecycle.abort(slot);
+        return false;
+    }
+    consume(progress, header.header_bytes);
+    return true;
+}
+
 bool HttpSurface::serve_next(base::Slot slot, Connection& connection) {
     HttpProgress& progress = *connection.http;
+    if (progress.awaits_introduction && !take_introduction(slot, connection)) return false;
     if (progress.used_bytes == 0 || progress.used_bytes < progress.wanted_bytes) return false;
     const codec::HttpLimits limits{
         .head_bytes_max = static_cast<uint32_t>(parts_.settings.http_head_bytes_max),
@@ -129,6 +160,9 @@ bool HttpSurface::serve_next(base::Slot slot, Connection& connection) {
     switch (parse.kind) {
         case codec::HttpParse::Kind::need_more: return false;
         case codec::HttpParse::Kind::refused:
+            if (parse.status == 414 || parse.status == 431) {
+                metrics_.count_refusal(Refused::http_head);
+            }
             refuse(slot, connection, parse.status, parse.reason);
             return false;
         case codec::HttpParse::Kind::request: break;
@@ -136,6 +170,7 @@ bool HttpSurface::serve_next(base::Slot slot, Connection& connection) {
     // It has seen the whole head; should this request have to wait, it is parsed again.
     progress.parser.reset();
     if (request_.content_bytes > parts_.settings.message_bytes_max) {
+        metrics_.count_refusal(Refused::message);
         refuse(slot, connection, 413, "the body is larger than this broker's limit for messages");
         return false;
     }
@@ -201,10 +236,7 @@ void HttpSurface::upgrade(base::Slot slot, Connection& connection,
     const bool is_echo = request.path == echo_path;
     codec::Upgrade upgrade =
         codec::decide_upgrade(request, {.subprotocols = subprotocols, .any_subprotocol = is_echo});
-    const std::string_view refusal = upgrades_refusal(connection);
-    if (upgrade.refusal.status == 0 && !refusal.empty()) {
-        upgrade.refusal = {503, refusal.data(), retry_after.data()};
-    }
+    if (upgrade.refusal.status == 0) upgrade.refusal = admit(slot, request);
     if (upgrade.refusal.status != 0) {
         metrics_.count_upgrade(upgrade.refusal.status);
         refuse(slot, connection, upgrade.refusal.status, upgrade.refusal.reason,
@@ -228,6 +260,14 @@ void HttpSurface::upgrade(base::Slot slot, Connection& connection,
     parts_.outbox.send_raw(slot, text_);
     metrics_.count_upgrade(101);
     metrics_.add(Metric::websockets);  // leaving `open` takes it back
+    if (parts_.log.wants(LogLevel::debug)) {
+        const codec::IpAddress& address = parts_.admission.client_address(slot);
+        const bool was_written =
+            parts_.log.write(shard_, LogLevel::debug, parts_.reactor.now_ns(), "upgraded",
+                             {{"client", address.is_none() ? std::string("unix")
+                                                           : codec::ip_address_text(address)}});
+        if (!was_written) metrics_.add(Metric::log_lines_dropped_total);
+    }
     connection.is_browser = request.field("Origin").has_value();
     connection.is_echo = is_echo;
     connection.was_upgraded = true;
@@ -243,9 +283,26 @@ void HttpSurface::upgrade(base::Slot slot, Connection& connection,
     if (connection.peer_ended && is_done) parts_.lifecycle.abort(slot);
 }
 
+codec::Refusal HttpSurface::admit(base::Slot slot, const codec::HttpRequest& request) {
+    const Connection& connection = parts_.connections.at(slot);
+    const std::string_view reason = upgrades_refusal(connection);
+    if (!reason.empty()) return {503, std::string(reason), retry_after.data()};
+    switch (parts_.admission.upgrading(slot, request)) {
+        case Admission::Verdict::admitted: return {};
+        case Admission::Verdict::address_full:
+            return {429, address_full.data(), retry_after.data()};
+        case Admission::Verdict::too_fast:
+            return {503, "too many WebSockets are being opened; come back later",
+                    retry_after.data()};
+    }
+    UNREACHABLE();
+}
+
 std::string_view HttpSurface::upgrades_refusal(const Connection& connection) const {
     if (is_draining_) return stopping_reason;
-    if (connection.is_over_limit) return "the broker has as many connections as it may";
+    if (connection.is_over_limit && !connection.is_over_address) {
+        return "the broker has as many connections as it may";
+    }
     if (parts_.memory.is_full()) return "the broker is short of memory";
     if (parts_.overload.is_overloaded()) return "the broker has more to do than it can";
     return {};
@@ -274,10 +331,15 @@ bool HttpSurface::publish(base::Slot slot, Connection& connection,
                 {.status = 405, .extra_fields = "Allow: POST\r\n", .body = "publish with POST\n"});
         return true;
     }
+    if (connection.is_over_address) {
+        refuse(slot, connection, 429, address_full, retry_after);
+        return true;
+    }
     if (is_draining_ || connection.is_over_limit || parts_.memory.is_full()) {
         refuse(slot, connection, 503, "the broker takes no publishes now", retry_after);
         return true;
     }
+    if (!may_publish(slot, connection)) return true;
     topic_.clear();
     if (!codec::percent_decode(request.path.substr(topics_path.size()), topic_)) {
         respond(slot, connection, {.status = 400, .body = "the path has a malformed %-escape\n"});
@@ -301,12 +363,32 @@ bool HttpSurface::publish(base::Slot slot, Connection& connection,
         .topic = topic_,
         .payload = payload};
     PublishResult result;
-    switch (parts_.fanout.publish(publication, result)) {
+    const Fanout::Published outcome = parts_.fanout.publish(publication, result);
+    if (outcome != Fanout::Published::blocked) {
+        parts_.pacing.done(connection.pace, Pacing::Kind::publish, parts_.reactor.now_ns());
+    }
+    switch (outcome) {
         case Fanout::Published::sequenced: published(slot, result); return true;
         case Fanout::Published::forwarded: connection.http->awaits_answer = true; return true;
         case Fanout::Published::blocked: pause(slot, connection, Pause::lanes); return false;
     }
     UNREACHABLE();
+}
+
+bool HttpSurface::may_publish(base::Slot slot, Connection& connection) {
+    const uint64_t now_ns = parts_.reactor.now_ns();
+    const uint64_t wait_ns = parts_.pacing.wait_ns(connection.pace, Pacing::Kind::publish, now_ns);
+    if (wait_ns == 0) return true;
+    if (parts_.pacing.refused(connection.pace, Pacing::Kind::publish, now_ns)) {
+        connection.http->keep_alive = false;
+    }
+    const uint64_t wait_s = (wait_ns + base::ns_per_s - 1) / base::ns_per_s;
+    const std::string retry_field = "Retry-After: " + std::to_string(wait_s) + "\r\n";
+    respond(slot, connection,
+            {.status = 429,
+             .extra_fields = retry_field,
+             .body = "this connection publishes faster than it may\n"});
+    return false;
 }
 
 bool HttpSurface::classify(const codec::HttpRequest& request, std::string_view body,

@@ -18,14 +18,17 @@
 #include <string_view>
 #include <vector>
 
+#include "broker/admission.h"
 #include "broker/connection.h"
 #include "broker/fanout.h"
 #include "broker/lifecycle.h"
 #include "broker/listeners.h"
+#include "broker/log.h"
 #include "broker/memory_budget.h"
 #include "broker/metrics.h"
 #include "broker/outbox.h"
 #include "broker/overload.h"
+#include "broker/pacing.h"
 #include "broker/session.h"
 #include "broker/settings.h"
 #include "codec/http.h"
@@ -43,6 +46,8 @@ class HttpSurface {
         Outbox& outbox;
         Lifecycle& lifecycle;
         Fanout& fanout;
+        Admission& admission;
+        const Pacing& pacing;
         Compression& compression;
         Session& session;
         codec::CommandParser& parser;
@@ -53,9 +58,12 @@ class HttpSurface {
         const Settings& settings;
         const std::vector<ListenerRole>& listeners;
         std::string_view epoch;
+        Log& log;
     };
     HttpSurface(const Parts& parts, io::ShardId shard);
 
+    // A new connection, which Admission knows.
+    void accepted(base::Slot slot);
     void receive(base::Slot slot, std::span<const uint8_t> bytes);
     // The owner's answer to a POST that was forwarded.
     void published(base::Slot slot, const PublishResult& result);
@@ -76,12 +84,18 @@ class HttpSurface {
     static constexpr uint32_t resumes_per_turn_max = 64;
 
     void pump(base::Slot slot);
+    // Takes the PROXY protocol header that must come first; false: it is not there yet, or bad.
+    bool take_introduction(base::Slot slot, Connection& connection);
     // False: the request cannot go on now (it is not complete, or waits).
     bool serve_next(base::Slot slot, Connection& connection);
     void serve(base::Slot slot, Connection& connection, const codec::HttpRequest& request,
                std::string_view body, size_t request_bytes);
     void upgrade(base::Slot slot, Connection& connection, const codec::HttpRequest& request,
                  size_t request_bytes);
+    // Why the upgrade may not be now; status 0: it may.
+    codec::Refusal admit(base::Slot slot, const codec::HttpRequest& request);
+    // Whether the connection may publish once more; else it is answered 429.
+    bool may_publish(base::Slot slot, Connection& connection);
     bool publish(base::Slot slot, Connection& connection, const codec::HttpRequest& request,
                  std::string_view body);
     bool classify(const codec::HttpRequest& request, std::string_view body, codec::Payload& payload,

@@ -22,6 +22,12 @@ constexpr Description descriptions[] = {
 #undef FANFARE_X
 };
 
+constexpr std::string_view refusal_settings[] = {
+#define FANFARE_X(name, setting) setting,
+    FANFARE_REFUSALS(FANFARE_X)
+#undef FANFARE_X
+};
+
 size_t closed_row(uint16_t code) {
     for (size_t row = 0; row + 1 < std::size(closed_codes); ++row) {
         if (closed_codes[row] == code) return row;
@@ -57,6 +63,10 @@ std::string shard_label(io::ShardId id) {
 }
 
 }  // namespace
+
+std::string_view setting_of(Refused refused) {
+    return refusal_settings[static_cast<uint8_t>(refused)];
+}
 
 void ShardMetrics::count_upgrade(uint16_t status) {
     for (size_t row = 0; row < std::size(upgrade_statuses); ++row) {
@@ -98,6 +108,15 @@ void MetricsRegistry::append_text(std::string& out) const {
         for (io::ShardId id = 0; id < shards_count_; ++id) sum += shards_[id].upgrades(row);
         append_sample(out, "upgrades_total",
                       "status=\"" + std::to_string(upgrade_statuses[row]) + "\"", sum);
+    }
+    append_head(out, "refusals_total", "counter",
+                "What clients were refused, or made to wait for, by the setting that says so.");
+    for (uint8_t row = 0; row < static_cast<uint8_t>(Refused::count); ++row) {
+        uint64_t sum = 0;
+        for (io::ShardId id = 0; id < shards_count_; ++id)
+            sum += shards_[id].refusals(Refused{row});
+        append_sample(out, "refusals_total",
+                      "setting=\"" + std::string(setting_of(Refused{row})) + "\"", sum);
     }
     append_head(
         out, "connections_closed_total", "counter",

@@ -19,7 +19,8 @@ namespace broker {
 // X(name, type, help); every one is labelled by shard
 #define FANFARE_METRICS(X)                                                                         \
     X(connections, gauge, "Connections that are open now, HTTP ones included.")                    \
-    X(connections_refused, gauge, "Of these, those that are only there to be told 503.")           \
+    X(connections_refused, gauge,                                                                  \
+      "Of these, those that are only there to be told that they are too many.")                    \
     X(websockets, gauge, "Connections that are upgraded to WebSocket now.")                        \
     X(subscriptions, gauge, "Live subscriptions.")                                                 \
     X(filters, gauge, "Different filters with at least one subscription on the shard.")            \
@@ -75,12 +76,36 @@ enum class Metric : uint8_t {
         count,
 };
 
+// What clients were refused, or made to wait for, by the setting that says so; label is its name.
+// X(name, setting)
+#define FANFARE_REFUSALS(X)                               \
+    X(connections, "connections-max")                     \
+    X(connections_per_address, "connections-per-address") \
+    X(upgrade_rate, "upgrade-rate")                       \
+    X(proxy_protocol, "proxy-protocol")                   \
+    X(handshake_timeout, "handshake-timeout")             \
+    X(http_head, "http-head-max")                         \
+    X(message, "message-max")                             \
+    X(fragments, "fragments-max")                         \
+    X(subscriptions, "subscriptions-max")                 \
+    X(command_rate, "command-rate")                       \
+    X(publish_rate, "publish-rate")                       \
+    X(inbound_rate, "inbound-rate")
+
+enum class Refused : uint8_t {
+#define FANFARE_X(name, setting) name,
+    FANFARE_REFUSALS(FANFARE_X)
+#undef FANFARE_X
+        count,
+};
+std::string_view setting_of(Refused refused);
+
 // Answers to upgrade requests by status; there are no others.
-inline constexpr uint16_t upgrade_statuses[] = {101, 400, 403, 404, 405, 414,
-                                                417, 426, 431, 501, 503, 505};
+inline constexpr uint16_t upgrade_statuses[] = {101, 400, 403, 404, 405, 414, 417,
+                                                426, 429, 431, 501, 503, 505};
 // How connections that were upgraded ended. 1006: without a Close frame in either direction.
-inline constexpr uint16_t closed_codes[] = {1000, 1001, 1002, 1003, 1005, 1006,
-                                            1007, 1009, 4100, 4200, 0};
+inline constexpr uint16_t closed_codes[] = {1000, 1001, 1002, 1003, 1005, 1006, 1007,
+                                            1008, 1009, 4100, 4101, 4200, 0};
 // Upper bounds of fanfare_turn_seconds, in ns.
 inline constexpr uint64_t turn_bounds_ns[] = {10'000,      50'000,      100'000,      500'000,
                                               1'000'000,   5'000'000,   10'000'000,   50'000'000,
@@ -99,12 +124,16 @@ class ShardMetrics {
         return cells_[static_cast<uint8_t>(metric)].load(std::memory_order_relaxed);
     }
     void count_upgrade(uint16_t status);
+    void count_refusal(Refused refused) { bump(refusals_[static_cast<uint8_t>(refused)], 1); }
     // A code that is not in the table (an application's own, 3000 to 4999) counts as "other".
     void count_closed(uint16_t code);
     void observe_turn(uint64_t now_ns, uint64_t busy_ns);
 
     uint64_t last_turn_ns() const { return last_turn_ns_.load(std::memory_order_relaxed); }
     uint64_t upgrades(size_t row) const { return upgrades_[row].load(std::memory_order_relaxed); }
+    uint64_t refusals(Refused refused) const {
+        return refusals_[static_cast<uint8_t>(refused)].load(std::memory_order_relaxed);
+    }
     uint64_t closed(size_t row) const { return closed_[row].load(std::memory_order_relaxed); }
     uint64_t turns_within(size_t row) const { return turns_[row].load(std::memory_order_relaxed); }
     uint64_t busy_ns_sum() const { return busy_ns_sum_.load(std::memory_order_relaxed); }
@@ -117,6 +146,7 @@ class ShardMetrics {
 
     Cell cells_[static_cast<uint8_t>(Metric::count)] = {};
     Cell upgrades_[std::size(upgrade_statuses)] = {};
+    Cell refusals_[static_cast<uint8_t>(Refused::count)] = {};
     Cell closed_[std::size(closed_codes)] = {};
     Cell turns_[std::size(turn_bounds_ns) + 1] = {};
     Cell busy_ns_sum_ = 0;

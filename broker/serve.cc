@@ -203,6 +203,7 @@ struct Process {
     Log log;
     LogWriter writer;
     MetricsRegistry metrics;
+    Gate gate;
     io::Mesh mesh;
     SettingsExchange exchange;
     io::UringGroup group;
@@ -221,6 +222,7 @@ struct Process {
           log(static_cast<uint32_t>(settings.workers), settings.log_level),
           writer(log),
           metrics(static_cast<uint32_t>(settings.workers), version),
+          gate(settings, unguessable_number()),
           mesh({.shards_count = static_cast<uint32_t>(settings.workers),
                 .deliver_bytes = settings.lane_bytes,
                 .forward_bytes = settings.lane_bytes}),
@@ -267,6 +269,7 @@ struct Process {
                                                      .settings = settings,
                                                      .metrics = metrics,
                                                      .log = log,
+                                                     .gate = gate,
                                                      .listeners = listeners.roles,
                                                      .epoch = epoch,
                                                      .hash_seed = hash_seed,

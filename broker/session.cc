@@ -19,6 +19,11 @@ std::string_view text_of(std::span<const uint8_t> bytes) {
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
+// Rounded up: whoever comes back after so long is not early.
+uint64_t milliseconds_of(uint64_t ns) {
+    return (ns + base::ns_per_ms - 1) / base::ns_per_ms;
+}
+
 }  // namespace
 
 Session::Session(const Parts& parts, io::ShardId shard)
@@ -30,6 +35,9 @@ bool Session::is_backlogged(const Connection& connection) const {
 
 void Session::receive(base::Slot slot, std::span<uint8_t> bytes) {
     Connection& connection = parts_.connections.at(slot);
+    if (!connection.is_echo) {
+        parts_.pacing.received(connection.pace, bytes.size(), parts_.reactor.now_ns());
+    }
     if (connection.pause != Pause::none) {
         if (is_draining_) return;        // nobody will come back to it
         stash_input(connection, bytes);  // arrived before the receive could be stopped
@@ -37,7 +45,20 @@ void Session::receive(base::Slot slot, std::span<uint8_t> bytes) {
     }
     const std::span<uint8_t> rest = pump(slot, connection, bytes);
     parts_.lifecycle.account_reassembly(connection);
-    if (connection.pause != Pause::none) stash_input(connection, rest);
+    if (connection.pause != Pause::none) {
+        stash_input(connection, rest);
+    } else if (connection.state == State::open) {
+        slow_down(slot, connection);
+    }
+}
+
+void Session::slow_down(base::Slot slot, Connection& connection) {
+    const uint64_t now_ns = parts_.reactor.now_ns();
+    const uint64_t unread_ns = parts_.pacing.unread_ns(connection.pace, now_ns);
+    if (unread_ns == 0) return;
+    parts_.metrics.count_refusal(Refused::inbound_rate);
+    unread_.push(now_ns + unread_ns, slot);
+    pause(slot, connection, Pause::rate);
 }
 
 std::span<uint8_t> Session::pump(base::Slot slot, Connection& connection,
@@ -45,6 +66,8 @@ std::span<uint8_t> Session::pump(base::Slot slot, Connection& connection,
     const codec::FrameLimits limits{
         .message_bytes_max = connection.is_echo ? parts_.settings.echo_message_bytes_max
                                                 : parts_.settings.message_bytes_max,
+        .fragments_max =
+            static_cast<uint16_t>(connection.is_echo ? 0 : parts_.settings.fragments_max),
         .allows_compression = connection.deflate_window_bits != 0};
     while (connection.state == State::open) {
         if (is_backlogged(connection)) {
@@ -63,9 +86,15 @@ std::span<uint8_t> Session::pump(base::Slot slot, Connection& connection,
                 return bytes;
             }
             case Decoded::Kind::ping:
+                // RFC 6455 §5.5.3 lets a server leave pings unanswered that are followed by others.
+                if (!may_do(slot, connection, Pacing::Kind::command, {}, false)) break;
+                count_done(connection, Pacing::Kind::command);
                 parts_.outbox.send_control(slot, codec::Opcode::pong, text_of(decoded.payload));
                 break;
-            case Decoded::Kind::pong: break;  // a sign of life, as any byte is
+            case Decoded::Kind::pong:  // a sign of life, as any byte is
+                if (!may_do(slot, connection, Pacing::Kind::command, {}, false)) break;
+                count_done(connection, Pacing::Kind::command);
+                break;
             case Decoded::Kind::close:
                 parts_.lifecycle.close_answered(slot, decoded.close_code);
                 break;
@@ -76,6 +105,11 @@ std::span<uint8_t> Session::pump(base::Slot slot, Connection& connection,
 }
 
 void Session::violated(base::Slot slot, codec::Violation violation) {
+    if (violation == codec::Violation::message_too_big) {
+        parts_.metrics.count_refusal(Refused::message);
+    } else if (violation == codec::Violation::fragments_too_many) {
+        parts_.metrics.count_refusal(Refused::fragments);
+    }
     parts_.lifecycle.close_websocket(slot, static_cast<CloseCode>(codec::close_code_of(violation)),
                                      codec::describe(violation), Lifecycle::Queued::flush);
 }
@@ -117,18 +151,55 @@ Pause Session::execute_frame(base::Slot slot, Connection& connection, std::strin
                              uint32_t& first) {
     const codec::CommandParser::Result result = parts_.parser.parse(frame);
     if (result.error != codec::ErrorCode::none) {
+        if (!may_do(slot, connection, Pacing::Kind::command, {}, true)) return Pause::none;
+        count_done(connection, Pacing::Kind::command);
         reply_error(slot, {}, result.error, result.reason);
         return Pause::none;
     }
     for (; first < result.commands_count; ++first) {
         if (connection.state != State::open) return Pause::none;
         if (first > 0 && is_backlogged(connection)) return Pause::backlog;
-        const Outcome outcome = execute(slot, connection, parts_.parser.command(first));
-        if (outcome == Outcome::pause_lanes) return Pause::lanes;
-        if (outcome == Outcome::pause_join) return Pause::join;
+        const codec::Command& command = parts_.parser.command(first);
+        const Pacing::Kind kind =
+            command.op == codec::CommandOp::publish ? Pacing::Kind::publish : Pacing::Kind::command;
+        if (may_do(slot, connection, kind, command.id, true)) {
+            const Outcome outcome = execute(slot, connection, command);
+            if (outcome == Outcome::pause_lanes) return Pause::lanes;
+            if (outcome == Outcome::pause_join) return Pause::join;
+            count_done(connection, kind);
+        }
         parts_.metrics.add(Metric::commands_total);
     }
     return Pause::none;
+}
+
+bool Session::may_do(base::Slot slot, Connection& connection, Pacing::Kind kind,
+                     std::string_view id, bool answers) {
+    if (connection.is_echo) return true;
+    const uint64_t now_ns = parts_.reactor.now_ns();
+    const uint64_t wait_ns = parts_.pacing.wait_ns(connection.pace, kind, now_ns);
+    if (wait_ns == 0) return true;
+    if (answers) {
+        parts_.metrics.add(Metric::errors_total);
+        json_.clear();
+        codec::append_rate_limited(json_, id, "this connection asks faster than it may",
+                                   milliseconds_of(wait_ns));
+        parts_.outbox.send_control(slot, codec::Opcode::text, json_);
+    }
+    if (!parts_.pacing.refused(connection.pace, kind, now_ns)) return false;
+    const CloseCodeRow& row = row_of(CloseCode::rate_limited);
+    json_.clear();
+    codec::append_goodbye(json_, row.name, row.reason, milliseconds_of(parts_.pacing.return_ns()));
+    parts_.outbox.send_control(slot, codec::Opcode::text, json_);
+    parts_.lifecycle.close_websocket(slot, CloseCode::rate_limited, row.reason,
+                                     Lifecycle::Queued::flush);
+    return false;
+}
+
+void Session::count_done(Connection& connection, Pacing::Kind kind) {
+    if (!connection.is_echo) {
+        parts_.pacing.done(connection.pace, kind, parts_.reactor.now_ns());
+    }
 }
 
 Session::Outcome Session::execute(base::Slot slot, Connection& connection,
@@ -173,6 +244,7 @@ Session::Outcome Session::subscribe(base::Slot slot, Connection& connection,
             if (parts_.subscriptions.is_subscribed(slot.index, filter)) ++known;
         }
         if (wanted - known > parts_.settings.subscriptions_max) {
+            parts_.metrics.count_refusal(Refused::subscriptions);
             reply_error(slot, command.id, codec::ErrorCode::too_many_subscriptions,
                         "the connection would have more subscriptions than max_subscriptions");
             return Outcome::done;
@@ -433,6 +505,7 @@ void Session::resume(base::Slot slot) {
         parts_.lifecycle.abort(slot);  // which waited for what the peer had said before
         return;
     }
+    slow_down(slot, *connection);
     parts_.lifecycle.read_on(slot);
 }
 
@@ -444,6 +517,19 @@ void Session::resume_paused() {
         const base::Slot slot = paused_.pop();
         const Connection* connection = parts_.connections.find(slot);
         if (connection != nullptr && connection->pause == Pause::lanes) resume(slot);
+    }
+    const uint64_t now_ns = parts_.reactor.now_ns();
+    for (count = resumes_per_turn_max; count > 0 && unread_.next_ns() <= now_ns; --count) {
+        const base::Slot slot = unread_.pop();
+        const Connection* connection = parts_.connections.find(slot);
+        if (connection == nullptr || connection->pause != Pause::rate) continue;
+        // What arrived before the receive could be stopped was stashed, and has its time too.
+        const uint64_t unread_ns = parts_.pacing.unread_ns(connection->pace, now_ns);
+        if (unread_ns > 0) {
+            unread_.push(now_ns + unread_ns, slot);
+        } else {
+            resume(slot);
+        }
     }
 }
 

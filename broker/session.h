@@ -8,7 +8,9 @@
 //     stashed, and it is that command that is tried first later.
 //  2. A connection whose replies are not read is not read from: backlog above the soft limit pauses
 //     it.
-//  3. Bytes are used within the turn in which they arrived, or copied into the stash.
+//  3. A connection that sends more bytes than its rate is not read from until they are due
+//     (Pacing). The echo path, which is for test suites, knows no rates.
+//  4. Bytes are used within the turn in which they arrived, or copied into the stash.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +20,7 @@
 #include <vector>
 
 #include "broker/connection.h"
+#include "broker/delayed_slots.h"
 #include "broker/fanout.h"
 #include "broker/history_replies.h"
 #include "broker/joins.h"
@@ -25,6 +28,7 @@
 #include "broker/memory_budget.h"
 #include "broker/metrics.h"
 #include "broker/outbox.h"
+#include "broker/pacing.h"
 #include "broker/replays.h"
 #include "broker/settings.h"
 #include "broker/slot_fifo.h"
@@ -48,6 +52,7 @@ class Session {
         HistoryReplies& history_replies;
         codec::CommandParser& parser;
         Compression& compression;
+        const Pacing& pacing;
         const MemoryBudget& memory;
         ShardMetrics& metrics;
         const Settings& settings;
@@ -67,9 +72,12 @@ class Session {
 
     // Tries a paused connection again.
     void resume(base::Slot slot);
-    // Tries those again that wait for room in the lanes, a bounded number of them.
+    // Tries those again that wait for room in the lanes, or whose time has come, a bounded number
+    // of them.
     void resume_paused();
     bool has_paused() const { return !paused_.is_empty(); }
+    // When the next one may be read from that sent more bytes than its rate.
+    uint64_t next_read_ns() const { return unread_.next_ns(); }
     // From now on nothing is executed any more; pings and Close frames are still answered.
     void drain() { is_draining_ = true; }
     // After a completed send: resumes if the backlog was the reason.
@@ -91,6 +99,13 @@ class Session {
     // Executes commands from `first`; answers why it stopped, and at which command in `first`.
     Pause execute_frame(base::Slot slot, Connection& connection, std::string_view frame,
                         uint32_t& first);
+    // Whether the connection may do one more command; else it is refused, and answered with an
+    // error if `answers` (a control frame is not).
+    bool may_do(base::Slot slot, Connection& connection, Pacing::Kind kind, std::string_view id,
+                bool answers);
+    void count_done(Connection& connection, Pacing::Kind kind);
+    // Pauses if more bytes came than the rate allows.
+    void slow_down(base::Slot slot, Connection& connection);
     Outcome execute(base::Slot slot, Connection& connection, const codec::Command& command);
     Outcome subscribe(base::Slot slot, Connection& connection, const codec::Command& command);
     Outcome unsubscribe(base::Slot slot, Connection& connection, const codec::Command& command);
@@ -118,8 +133,9 @@ class Session {
     const io::ShardId shard_;
     const bool keeps_history_;  // of some topics
     bool is_draining_ = false;
-    SlotFifo paused_;   // those that wait for lanes
-    std::string json_;  // scratch
+    SlotFifo paused_;      // those that wait for lanes
+    DelayedSlots unread_;  // those that wait for a time, as far as they still do
+    std::string json_;     // scratch
 };
 
 }  // namespace broker

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "broker/rule_text.h"
+#include "broker/trusted_proxies.h"
 #include "broker/units.h"
 #include "io/base/check.h"
 
@@ -15,6 +16,8 @@ namespace {
 constexpr uint64_t second = base::ns_per_s;
 constexpr uint64_t hour = 3600 * base::ns_per_s;
 constexpr uint64_t lane_bytes_per_partition = 64;
+// A receive brings some KiB at once; a lower rate would keep a connection waiting for minutes.
+constexpr uint64_t inbound_bytes_per_second_min = base::kib;
 using Kind = SettingKind;
 constexpr bool reloadable = true;
 
@@ -73,10 +76,32 @@ const Setting table[] = {
      "error, warn, info or debug. Nothing is logged per connection below debug.", reloadable},
     {"connections-max", Kind::number, &Settings::connections_max, 1, 10'000'000,
      "Connections in all; further ones are answered 503."},
+    {"connections-per-address", Kind::number, &Settings::connections_per_address, 0, 10'000'000,
+     "Connections of one IPv4 address or one IPv6 network of 64 bits; further ones are answered "
+     "429. 0: as many as there may be."},
+    {"upgrade-rate", Kind::number, &Settings::upgrades_per_second, 0, 1'000'000,
+     "WebSockets that may be opened per second, by all clients together; further ones are answered "
+     "503. 0: any number."},
+    {"trusted-proxies", Kind::list, &Settings::trusted_proxies, 0, 0,
+     "Proxies whose word about their clients' addresses is believed: 10.0.0.0/8, 2001:db8::1, or "
+     "unix. May be repeated."},
+    {"proxy-protocol", Kind::on_off, &Settings::proxy_protocol, 0, 0,
+     "Connections from trusted proxies must begin with a PROXY protocol v2 header."},
+    {"command-rate", Kind::number, &Settings::commands_per_second, 0, 1'000'000,
+     "Commands per second of one connection, after a burst of a second's worth or twice "
+     "subscriptions-max; further ones are refused. 0: any number."},
+    {"publish-rate", Kind::number, &Settings::publishes_per_second, 0, 1'000'000,
+     "Publishes per second of one connection, WebSocket or HTTP, after a burst of a second's "
+     "worth; further ones are refused. 0: any number."},
+    {"inbound-rate", Kind::size, &Settings::inbound_bytes_per_second, 0, 16'384 * base::mib,
+     "Bytes per second that are read from one WebSocket, after a burst of a second's worth; more "
+     "waits in the kernel. 0: any number."},
     {"subscriptions-max", Kind::number, &Settings::subscriptions_max, 1, 1'000'000,
      "Subscriptions of one connection."},
     {"message-max", Kind::size, &Settings::message_bytes_max, 128, 16 * base::mib,
      "Largest message (all its frames together) and largest HTTP body that a client may send."},
+    {"fragments-max", Kind::number, &Settings::fragments_max, 1, 65'535,
+     "Most frames that a client may divide one message into; beyond it 1008."},
     {"http-head-max", Kind::size, &Settings::http_head_bytes_max, 256, 64 * base::kib,
      "Largest HTTP request line and header fields; beyond it 431.", reloadable},
     {"outbound-soft", Kind::size, &Settings::outbound_soft_bytes, 128, 1024 * base::mib,
@@ -266,6 +291,20 @@ std::string validate_lanes(const Settings& settings) {
     return {};
 }
 
+std::string validate_proxies(const Settings& settings) {
+    for (const std::string& proxy : settings.trusted_proxies) {
+        if (proxy != TrustedProxies::unix_name && !parse_cidr(proxy)) {
+            return "trusted-proxies: '" + proxy +
+                   "' is neither an address, nor a block of addresses such as 10.0.0.0/8 with no "
+                   "bits set behind the prefix, nor unix";
+        }
+    }
+    if (settings.proxy_protocol && settings.trusted_proxies.empty()) {
+        return "proxy-protocol: it is believed only from trusted-proxies, and none is given";
+    }
+    return {};
+}
+
 }  // namespace
 
 std::span<const Setting> settings_table() {
@@ -381,7 +420,12 @@ std::string validate_settings(const Settings& settings) {
                    "' is not an origin such as https://app.example:8443, or *";
         }
     }
-    return {};
+    if (settings.inbound_bytes_per_second > 0 &&
+        settings.inbound_bytes_per_second < inbound_bytes_per_second_min) {
+        return "inbound-rate: " + format_size(settings.inbound_bytes_per_second) +
+               " is neither 0 nor at least " + format_size(inbound_bytes_per_second_min);
+    }
+    return validate_proxies(settings);
 }
 
 }  // namespace broker

@@ -44,10 +44,18 @@ struct Settings {
     std::string state_dir;                    // empty: nothing outlives the process
 
     uint64_t connections_max = 10'000;
+    uint64_t connections_per_address = 0;  // this and the rates: 0 is off
+    uint64_t upgrades_per_second = 0;      // of all shards together
+    std::vector<std::string> trusted_proxies;
+    bool proxy_protocol = false;
+    uint64_t commands_per_second = 0;  // these three of each connection
+    uint64_t publishes_per_second = 0;
+    uint64_t inbound_bytes_per_second = 0;
     uint64_t subscriptions_max = 1'024;
     uint64_t message_bytes_max = 64 * base::kib;
     uint64_t echo_message_bytes_max =
         64 * base::mib;  // not configurable: the echo path is for test suites
+    uint64_t fragments_max = 1'024;
     uint64_t http_head_bytes_max = 8 * base::kib;
     uint64_t outbound_soft_bytes = 256 * base::kib;
     uint64_t outbound_hard_bytes = base::mib;

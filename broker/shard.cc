@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "broker/admission.h"
 #include "broker/compression.h"
 #include "broker/connection.h"
 #include "broker/courier.h"
@@ -17,6 +18,7 @@
 #include "broker/memory_budget.h"
 #include "broker/outbox.h"
 #include "broker/overload.h"
+#include "broker/pacing.h"
 #include "broker/partitions.h"
 #include "broker/replays.h"
 #include "broker/session.h"
@@ -127,6 +129,8 @@ struct Shard::Impl {
     Replays replays;
     HistoryReplies history_replies;
     Lifecycle lifecycle;
+    Admission admission;
+    const Pacing pacing;
     Fanout fanout;
     Session session;
     HttpSurface http;
@@ -179,15 +183,17 @@ Shard::Impl::Impl(const ShardContext& shard_context)
       history_replies({connections, courier, partitions, heads, history, outbox, context.epoch}),
       lifecycle(context.reactor, connections, timers, outbox, subscriptions, replays,
                 slow_consumers, joins, compression, metrics, settings),
+      admission(context.reactor, connections, context.gate, metrics, settings),
+      pacing(settings, metrics),
       fanout({context.reactor, connections, courier, partitions, heads, history, keys,
               subscriptions, interest, replays, slow_consumers, outbox, context.rules, metrics}),
       session(
           {context.reactor, connections, outbox, lifecycle, fanout, joins, subscriptions, replays,
-           slow_consumers, history_replies, parser, compression, memory, metrics, settings},
+           slow_consumers, history_replies, parser, compression, pacing, memory, metrics, settings},
           context.id),
-      http({context.reactor, connections, timers, outbox, lifecycle, fanout, compression, session,
-            parser, prng, context.metrics, memory, overload, settings, context.listeners,
-            context.epoch},
+      http({context.reactor, connections, timers, outbox, lifecycle, fanout, admission, pacing,
+            compression, session, parser, prng, context.metrics, memory, overload, settings,
+            context.listeners, context.epoch, context.log},
            context.id),
       heartbeat(context.reactor, connections, timers, outbox, lifecycle, replays, metrics,
                 settings),
@@ -239,8 +245,9 @@ uint64_t Shard::Impl::wait_until_ns() {
     const uint64_t now_ns = context.reactor.now_ns();
     if (outbox.has_dirty() || !starved.is_empty()) return 0;
     if (replays.has_ready()) return 0;
-    uint64_t deadline_ns = std::min({timers.next_deadline_ns(), shortages.next_deadline_ns(),
-                                     shutdown.next_deadline_ns(), now_ns + idle_turn_ns});
+    uint64_t deadline_ns =
+        std::min({timers.next_deadline_ns(), shortages.next_deadline_ns(), session.next_read_ns(),
+                  shutdown.next_deadline_ns(), now_ns + idle_turn_ns});
     if (session.has_paused() || http.has_paused() || replays.has_starved() || courier.owes()) {
         deadline_ns = std::min(deadline_ns, now_ns + lane_retry_ns);
     }
@@ -262,7 +269,10 @@ void Shard::Impl::dispatch(const io::Event& event) {
         case io::Op::accept: on_accept(event); return;
         case io::Op::recv: on_recv(event); return;
         case io::Op::send: on_send(event); return;
-        case io::Op::close: lifecycle.closed(event.slot); return;
+        case io::Op::close:
+            admission.closed(event.slot);
+            lifecycle.closed(event.slot);
+            return;
     }
     UNREACHABLE();
 }
@@ -289,7 +299,13 @@ void Shard::Impl::on_accept(const io::Event& event) {
     if (admitted_count >= settings.connections_max || memory.is_full()) {
         connections.at(slot).is_over_limit = true;
         metrics.add(Metric::connections_refused);
+        metrics.count_refusal(Refused::connections);
     }
+    if (!admission.accepted(slot, *event.peer)) {
+        lifecycle.abort(slot);
+        return;
+    }
+    http.accepted(slot);
     shutdown.accepted(slot);
 }
 

@@ -3,8 +3,8 @@
 // Owner: main (one per worker thread) or the simulated world. Thread: constructed anywhere, then
 // used on its own.
 // Invariants:
-//  1. Nothing but the lanes of the mesh (and the relaxed cells of metrics, and the log's lane) is
-//     shared with others.
+//  1. Nothing but the lanes of the mesh (and the relaxed cells of metrics and of the gate, and the
+//     log's lane) is shared with others.
 //  2. A turn is bounded: events, records, timers, resumed connections and sends each have a
 //     maximum; what is left over comes first in the next turn, which then does not wait.
 //  3. The stop is a drain, in phases that all shards pass together (broker/shutdown.h).
@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "broker/gate.h"
 #include "broker/listeners.h"
 #include "broker/log.h"
 #include "broker/metrics.h"
@@ -36,6 +37,7 @@ struct ShardContext {
     const Settings& settings;  // at the start; the shard has a copy
     MetricsRegistry& metrics;
     Log& log;
+    Gate& gate;
     const std::vector<ListenerRole>& listeners;     // as the reactor numbered them
     std::string epoch;                              // the same for all shards
     uint64_t hash_seed;                             // the same for all shards

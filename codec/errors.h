@@ -23,6 +23,7 @@ namespace codec {
     X(not_subscribed, "unsubscribe from a filter that this connection has not subscribed")      \
     X(too_many_subscriptions, "the connection has as many subscriptions as the limit allows")   \
     X(overloaded, "the broker is short of memory; nothing was published, try again later")      \
+    X(rate_limited, "commands or publishes come faster than allowed; try again after retry_ms") \
     X(no_history, "the rules keep no history for this topic")                                   \
     X(not_supported, "a part of the protocol that this broker does not have (yet)")             \
     X(forbidden, "not allowed")

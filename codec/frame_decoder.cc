@@ -56,6 +56,7 @@ Decoded need_more() {
 uint16_t close_code_of(Violation violation) {
     constexpr uint16_t protocol_error = 1002;
     constexpr uint16_t invalid_payload = 1007;
+    constexpr uint16_t policy_violation = 1008;
     constexpr uint16_t too_big = 1009;
     switch (violation) {
         case Violation::none: break;
@@ -72,6 +73,7 @@ uint16_t close_code_of(Violation violation) {
         case Violation::close_payload_short:
         case Violation::close_code_invalid: return protocol_error;
         case Violation::message_too_big: return too_big;
+        case Violation::fragments_too_many: return policy_violation;
         case Violation::utf8_invalid:
         case Violation::deflate_invalid: return invalid_payload;
     }
@@ -94,6 +96,8 @@ const char* describe(Violation violation) {
             return "a continuation without a message to continue";
         case Violation::continuation_missing: return "a new message before the last one ended";
         case Violation::message_too_big: return "the message is larger than the limit";
+        case Violation::fragments_too_many:
+            return "the message is divided into more frames than the limit";
         case Violation::utf8_invalid: return "text must be valid UTF-8";
         case Violation::close_payload_short: return "a close payload of one byte holds no code";
         case Violation::close_code_invalid: return "this close code must not be sent";
@@ -155,6 +159,10 @@ Violation FrameDecoder::check_first_byte(uint8_t byte, const FrameLimits& limits
     }
     const bool is_continuation = opcode == static_cast<uint8_t>(Opcode::continuation);
     const bool is_inside_message = message_opcode_ != Opcode::continuation;
+    if (is_continuation && is_inside_message && limits.fragments_max > 0 &&
+        fragments_count_ >= limits.fragments_max) {
+        return Violation::fragments_too_many;
+    }
     if (is_continuation == is_inside_message) return Violation::none;
     return is_continuation ? Violation::continuation_unexpected : Violation::continuation_missing;
 }
@@ -262,7 +270,9 @@ bool FrameDecoder::begin_payload(const Header& header, std::span<uint8_t>& input
         message_opcode_ = header.opcode;
         is_message_compressed_ = header.is_compressed;
         utf8_ = Utf8Check();
+        fragments_count_ = 0;
     }
+    if (fragments_count_ < UINT16_MAX) ++fragments_count_;
     state_ = State::data_payload;
     return false;
 }

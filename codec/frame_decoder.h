@@ -28,7 +28,7 @@
 //     UTF-8 (Inflater does both).
 //
 // Limits: FrameLimits::message_bytes_max for messages, compressed or not, itself at most
-// message_bytes_ceiling; 125 bytes for control frames.
+// message_bytes_ceiling; FrameLimits::fragments_max; 125 bytes for control frames.
 #pragma once
 
 #include <cstdint>
@@ -54,15 +54,18 @@ enum class Violation : uint8_t {
     continuation_unexpected,  // §5.4
     continuation_missing,     // §5.4, a new data frame inside a fragmented message
     message_too_big,          // our limit
+    fragments_too_many,       // the same
     utf8_invalid,             // §8.1, in a text message or a close reason
     close_payload_short,      // §5.5.1, a payload of one byte
     close_code_invalid,       // §7.4
     deflate_invalid,          // RFC 7692 §7.2.2; found by Inflater
 };
 
-// The close code that answers a violation: 1002, 1007 or 1009. RFC 7692 names none for a message
-// that cannot be inflated. The framing was right and the content of the message is not what its
-// first frame says, which is what RFC 6455 §7.4.1 has 1007 for, as for text that is not UTF-8.
+// The close code that answers a violation: 1002, 1007, 1008 or 1009. 1008 stands for too many
+// fragments: a client that is told 1009 would send less and not otherwise. RFC 7692 names none for
+// a message that cannot be inflated. The framing was right and the content of the message is not
+// what its first frame says, which is what RFC 6455 §7.4.1 has 1007 for, as for text that is not
+// UTF-8.
 uint16_t close_code_of(Violation violation);
 // One sentence for the close reason and the log; at most 123 bytes.
 const char* describe(Violation violation);
@@ -77,6 +80,9 @@ inline constexpr uint64_t message_bytes_ceiling = uint64_t{1} << 30;
 
 struct FrameLimits {
     uint64_t message_bytes_max;
+    // Frames of one message; 0: any number. A frame costs its six bytes of header at least, and the
+    // same work whether there is something in it or not.
+    uint16_t fragments_max = 0;
     // permessage-deflate was negotiated: RSV1 on the first frame of a message says that it is
     // compressed.
     bool allows_compression = false;
@@ -147,6 +153,7 @@ class FrameDecoder {
     uint32_t message_bytes_ = 0;
     uint32_t message_capacity_bytes_ = 0;  // without the padding
     uint32_t key_ = 0;                     // turned to the next byte of the current frame
+    uint16_t fragments_count_ = 0;         // of the unfinished message
     // The beginning of a header that came in pieces; empty once the header was read.
     uint8_t header_[frame_header_bytes_max];
     uint8_t header_bytes_ = 0;

@@ -281,6 +281,13 @@ void append_error(std::string& out, std::string_view id, ErrorCode code, std::st
     out.push_back('}');
 }
 
+void append_rate_limited(std::string& out, std::string_view id, std::string_view reason,
+                         uint64_t retry_ms) {
+    append_error(out, id, ErrorCode::rate_limited, reason);
+    out.back() = ',';
+    out.append("\"retry_ms\":").append(std::to_string(retry_ms)).push_back('}');
+}
+
 void append_goodbye(std::string& out, std::string_view code, std::string_view reason,
                     uint64_t retry_ms) {
     out.append("{\"op\":\"goodbye\",\"code\":");

@@ -65,6 +65,9 @@ void begin_history(std::string& out, std::string_view id, std::string_view topic
 void append_history_message(std::string& out, const Position& position, const Payload& payload);
 void end_history(std::string& out, const HistoryPage& page);
 void append_error(std::string& out, std::string_view id, ErrorCode code, std::string_view reason);
+// The refusal of a command that may be tried again.
+void append_rate_limited(std::string& out, std::string_view id, std::string_view reason,
+                         uint64_t retry_ms);
 void append_goodbye(std::string& out, std::string_view code, std::string_view reason,
                     uint64_t retry_ms);
 

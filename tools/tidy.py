@@ -45,7 +45,8 @@ ROOTS = ("io", "codec", "topics", "broker", "tools", "tests", "bench", "sim")
 PRODUCT = ("io", "codec", "topics", "broker")
 # The only product files that ask the operating system for time, randomness, threads and settings.
 OS_FILES = MAIN_FILES + ("io/uring/", "io/listener", "broker/log_writer")
-ATOMIC_FILES = OS_FILES + ("io/lane.", "io/mesh.", "broker/metrics.", "broker/settings_exchange.")
+ATOMIC_FILES = OS_FILES + ("io/lane.", "io/mesh.", "broker/metrics.", "broker/gate.",
+                           "broker/settings_exchange.")
 EXIT_FILES = MAIN_FILES + ("io/base/check.cc",)
 OUTPUT_FILES = EXIT_FILES + ("broker/log_writer",)
 

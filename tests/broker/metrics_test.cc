@@ -8,6 +8,7 @@
 #include <string>
 
 #include "broker/close_codes.h"
+#include "broker/settings.h"
 #include "io/base/units.h"
 
 namespace broker {
@@ -112,7 +113,7 @@ TEST(Metrics, UpgradesAreCountedByStatusOverAllShards) {
 
 TEST(Metrics, EndsAreCountedByCodeAndApplicationsCodesAsOther) {
     MetricsRegistry registry(1, "x");
-    for (const int code : {1000, 1006, 1006, 4100, 3000, 4999, 1008}) {
+    for (const int code : {1000, 1006, 1006, 4100, 3000, 4999, 1010}) {
         registry.shard(0).count_closed(static_cast<uint16_t>(code));
     }
     const Exposition exposition = exposition_of(registry);
@@ -128,6 +129,20 @@ TEST(Metrics, EveryCloseCodeOfOursHasItsRow) {
         for (const uint16_t code : closed_codes)
             is_there = is_there || code == static_cast<uint16_t>(row.code);
         EXPECT_TRUE(is_there) << row.name;
+    }
+}
+
+TEST(Metrics, RefusalsAreCountedByTheirSettings) {
+    MetricsRegistry registry(2, "x");
+    registry.shard(0).count_refusal(Refused::command_rate);
+    registry.shard(1).count_refusal(Refused::command_rate);
+    registry.shard(1).count_refusal(Refused::inbound_rate);
+    const Exposition exposition = exposition_of(registry);
+    EXPECT_EQ(exposition.value("fanfare_refusals_total{setting=\"command-rate\"}"), 2u);
+    EXPECT_EQ(exposition.value("fanfare_refusals_total{setting=\"inbound-rate\"}"), 1u);
+    EXPECT_EQ(exposition.value("fanfare_refusals_total{setting=\"connections-max\"}"), 0u);
+    for (uint8_t row = 0; row < static_cast<uint8_t>(Refused::count); ++row) {
+        EXPECT_NE(find_setting(setting_of(Refused{row})), nullptr) << setting_of(Refused{row});
     }
 }
 

@@ -54,7 +54,7 @@ void Reactor::Impl::accept(uint16_t number) {
             listener.is_armed = false;
         } else if (!listener.waiting.empty()) {
             event.socket = io::Socket{listener.waiting.front()};
-            event.peer = &peer_;
+            event.peer = &sockets[event.socket.value].peer;
             listener.waiting.pop_front();
         } else {
             break;

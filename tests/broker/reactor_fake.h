@@ -31,6 +31,7 @@ namespace broker::testing {
 // One connection, both as the kernel sees it and as its peer does.
 struct FakeSocket {
     // What the peer does. Set by the test.
+    io::PeerAddress peer{};       // from where it connects; nowhere unless it is said
     std::string inbound;          // sent by the peer and not received yet
     bool peer_finished = false;   // the peer's end of stream follows inbound
     int error = 0;                // an errno that every operation ends with, e.g. ECONNRESET
@@ -102,7 +103,6 @@ struct io::Reactor::Impl {
     void send_end(uint32_t number, int32_t result);
 
     std::vector<std::unique_ptr<uint8_t[]>> lent_;
-    io::PeerAddress peer_{};
 };
 
 namespace broker::testing {

@@ -244,6 +244,27 @@ TEST(Settings, RelationsAreValidated) {
     EXPECT_EQ(validate_settings(settings), "");
     settings.allowed_origins = {"app.example"};
     EXPECT_NE(validate_settings(settings).find("allowed-origins"), std::string::npos);
+
+    settings = {};
+    settings.trusted_proxies = {"10.0.0.0/8", "2001:db8::1", "unix"};
+    settings.proxy_protocol = true;
+    EXPECT_EQ(validate_settings(settings), "");
+    settings.trusted_proxies = {"10.0.0.1/8"};
+    EXPECT_NE(validate_settings(settings).find("trusted-proxies"), std::string::npos);
+    settings.trusted_proxies.clear();
+    EXPECT_NE(validate_settings(settings).find("proxy-protocol"), std::string::npos);
+}
+
+TEST(Settings, ARateOfBytesIsOffOrLargeEnough) {
+    Settings settings;
+    for (const uint64_t right : {uint64_t{0}, base::kib, base::mib}) {
+        settings.inbound_bytes_per_second = right;
+        EXPECT_EQ(validate_settings(settings), "");
+    }
+    for (const uint64_t wrong : {uint64_t{1}, base::kib - 1}) {
+        settings.inbound_bytes_per_second = wrong;
+        EXPECT_NE(validate_settings(settings).find("inbound-rate"), std::string::npos);
+    }
 }
 
 }  // namespace

@@ -1,8 +1,12 @@
 #include "tests/broker/shard_world.h"
 
+#include <netinet/in.h>
+
 #include <algorithm>
 #include <charconv>
+#include <cstring>
 
+#include "codec/ip_address.h"
 #include "io/base/check.h"
 
 namespace broker::testing {
@@ -171,6 +175,7 @@ World::World(const WorldOptions& options)
       exchange_(options.shards_count),
       metrics_(options.shards_count, "test"),
       log_(options.shards_count, LogLevel::debug),
+      gate_(settings, hash_seed),
       rules_(settings.topic_rules) {
     for (io::ShardId id = 0; id < options.shards_count; ++id) {
         auto impl = std::make_unique<io::Reactor::Impl>();
@@ -183,6 +188,7 @@ World::World(const WorldOptions& options)
                                                                .settings = settings,
                                                                .metrics = metrics_,
                                                                .log = log_,
+                                                               .gate = gate_,
                                                                .listeners = listeners_,
                                                                .epoch = "epoch",
                                                                .hash_seed = hash_seed,
@@ -218,6 +224,27 @@ World::~World() {
 
 Peer World::connect(io::ShardId shard, uint16_t listener) {
     const uint32_t number = kernel(shard).connect(listener);
+    settle();
+    return Peer(*this, shard, number);
+}
+
+Peer World::connect_from(std::string_view address, io::ShardId shard) {
+    const uint32_t number = kernel(shard).connect(0);
+    io::PeerAddress& peer = kernel(shard).sockets[number].peer;
+    const codec::IpAddress parsed = codec::parse_ip_address(address).value();
+    if (parsed.is_v4()) {
+        sockaddr_in v4{};
+        v4.sin_family = AF_INET;
+        std::memcpy(&v4.sin_addr, parsed.bytes.data() + 12, sizeof v4.sin_addr);
+        std::memcpy(&peer.storage, &v4, sizeof v4);
+        peer.length = sizeof v4;
+    } else {
+        sockaddr_in6 v6{};
+        v6.sin6_family = AF_INET6;
+        std::memcpy(&v6.sin6_addr, parsed.bytes.data(), sizeof v6.sin6_addr);
+        std::memcpy(&peer.storage, &v6, sizeof v6);
+        peer.length = sizeof v6;
+    }
     settle();
     return Peer(*this, shard, number);
 }
@@ -298,6 +325,12 @@ uint64_t World::closed_count(uint16_t code) const {
         if (closed_codes[row] != code) continue;
         for (io::ShardId id = 0; id < shards_.size(); ++id) sum += metrics_.shard(id).closed(row);
     }
+    return sum;
+}
+
+uint64_t World::refusals(Refused refused) const {
+    uint64_t sum = 0;
+    for (io::ShardId id = 0; id < shards_.size(); ++id) sum += metrics_.shard(id).refusals(refused);
     return sum;
 }
 

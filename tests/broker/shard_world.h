@@ -111,6 +111,8 @@ class World {
     World& operator=(const World&) = delete;
 
     Peer connect(io::ShardId shard = 0, uint16_t listener = 0);
+    // From an address: "192.0.2.1" or "2001:db8::1".
+    Peer connect_from(std::string_view address, io::ShardId shard = 0);
     // Connected, upgraded and welcomed.
     Peer client(io::ShardId shard = 0, std::string_view extra_fields = {});
 
@@ -135,6 +137,7 @@ class World {
     uint64_t metric(Metric metric) const;  // the sum over all shards
     uint64_t closed_count(uint16_t code) const;
     void set_kernel_socket_bytes(uint64_t bytes) { metrics_.set_kernel_socket_bytes(bytes); }
+    uint64_t refusals(Refused refused) const;  // the sum over all shards
     std::vector<std::string> take_log();
     uint64_t now_ns() const { return now_ns_; }
     // "partition:offset" of a message of this topic.
@@ -159,6 +162,7 @@ class World {
     SettingsExchange exchange_;
     MetricsRegistry metrics_;
     Log log_;
+    Gate gate_;
     const topics::TopicRules rules_;
     uint64_t now_ns_ = 1'000 * base::ns_per_s;
     std::vector<std::unique_ptr<io::Reactor>> reactors_;

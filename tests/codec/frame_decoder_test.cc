@@ -292,6 +292,37 @@ TEST(FrameDecoder, TheLimitOfAMessageOnBothSides) {
     EXPECT_EQ(decode_whole(Role::server, 0, masked_message(Opcode::text, "a")), too_big);
 }
 
+TEST(FrameDecoder, TheLimitOfFragmentsOnBothSides) {
+    const FrameLimits limits{.message_bytes_max = limit, .fragments_max = 3};
+    const std::string begin = fragment(Opcode::text, false, "a");
+    const std::string middle = fragment(Opcode::continuation, false, "");
+    const std::string end = fragment(Opcode::continuation, true, "b");
+    const std::string between = masked_message(Opcode::ping, "p");
+    const std::string alone = masked_message(Opcode::text, "c");
+    const auto decode = [&](const std::string& bytes) {
+        std::vector<Outcome> whole;
+        for (size_t split = 0; split <= bytes.size(); ++split) {
+            const std::string_view view = bytes;
+            const std::vector<Outcome> outcomes =
+                decode_pieces(Role::server, limits, {view.substr(0, split), view.substr(split)});
+            EXPECT_TRUE(split == 0 || outcomes == whole) << split;
+            whole = outcomes;
+        }
+        return whole;
+    };
+    // Control frames between them do not count, and each message begins anew.
+    EXPECT_EQ(decode(begin + between + middle + end + alone + begin + middle + end),
+              (std::vector{ping("p"), text("ab"), text("c"), text("ab")}));
+    const std::vector<Outcome> too_many{violation(Violation::fragments_too_many)};
+    EXPECT_EQ(decode(begin + middle + middle + end), too_many);
+    // The first byte of the one too many tells.
+    EXPECT_EQ(decode(begin + middle + middle + end.substr(0, 1)), too_many);
+    std::string many = begin;
+    for (int count = 0; count < 70'000; ++count) many += middle;
+    EXPECT_EQ(decode_whole(Role::server, limit, many + end), std::vector{text("ab")})
+        << "without a limit there is none";
+}
+
 TEST(FrameDecoder, AnAnnouncedLengthCostsNothing) {
     constexpr uint64_t announced = 1'000'000;
     Feeder feeder(Role::server, announced);
@@ -474,10 +505,11 @@ TEST(FrameDecoderDeathTest, ADeadDecoderMustNotBeAsked) {
 TEST(FrameDecoder, CloseCodesOfViolationsAndTheirWords) {
     for (uint32_t index = 1; index <= static_cast<uint32_t>(Violation::deflate_invalid); ++index) {
         const Violation kind = static_cast<Violation>(index);
-        const uint16_t expected = kind == Violation::utf8_invalid      ? 1007
-                                  : kind == Violation::deflate_invalid ? 1007
-                                  : kind == Violation::message_too_big ? 1009
-                                                                       : 1002;
+        const uint16_t expected = kind == Violation::utf8_invalid         ? 1007
+                                  : kind == Violation::deflate_invalid    ? 1007
+                                  : kind == Violation::fragments_too_many ? 1008
+                                  : kind == Violation::message_too_big    ? 1009
+                                                                          : 1002;
         EXPECT_EQ(close_code_of(kind), expected) << describe(kind);
         EXPECT_LE(std::strlen(describe(kind)), 123u);
         EXPECT_GT(std::strlen(describe(kind)), 0u);

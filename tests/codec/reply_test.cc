@@ -55,6 +55,9 @@ TEST(Reply, AnEmptyIdLeavesTheMemberOut) {
     EXPECT_EQ(built(append_gap, "", "a", "a", 17, GapCode::slow_consumer),
               R"({"op":"gap","filter":"a","topic":"a","missed":17,"code":"slow_consumer"})");
     EXPECT_EQ(built(append_pong, ""), R"({"op":"pong"})");
+    EXPECT_EQ(
+        built(append_rate_limited, "3", "slow down", uint64_t{1'500}),
+        R"({"op":"error","id":3,"code":"rate_limited","reason":"slow down","retry_ms":1500})");
     EXPECT_EQ(built(append_error, "", ErrorCode::unknown_op, "r"),
               R"({"op":"error","code":"unknown_op","reason":"r"})");
 }

@@ -21,6 +21,7 @@ broker::Settings settings_of(const Scenario& scenario) {
     settings.subscriptions_max = limits.subscriptions_max;
     settings.message_bytes_max = limits.message_bytes_max;
     settings.http_head_bytes_max = limits.http_head_bytes_max;
+    settings.inbound_bytes_per_second = limits.inbound_bytes_per_second;
     settings.outbound_soft_bytes = limits.outbound_soft_bytes;
     settings.outbound_hard_bytes = limits.outbound_hard_bytes;
     settings.lane_bytes = limits.lane_bytes;
@@ -64,6 +65,7 @@ struct BrokerHouse::Impl {
           rules(settings.topic_rules),
           metrics(the_scenario.shards_count, "simulated"),
           log(the_scenario.shards_count, broker::LogLevel::debug),
+          gate(settings, the_scenario.seed),
           listeners(1) {}
 
     const Scenario scenario;
@@ -71,6 +73,7 @@ struct BrokerHouse::Impl {
     const topics::TopicRules rules;
     broker::MetricsRegistry metrics;
     broker::Log log;
+    broker::Gate gate;
     const std::vector<broker::ListenerRole> listeners;
 };
 
@@ -88,6 +91,7 @@ ShardFactory BrokerHouse::shards() {
                                                                   .settings = impl_->settings,
                                                                   .metrics = impl_->metrics,
                                                                   .log = impl_->log,
+                                                                  .gate = impl_->gate,
                                                                   .listeners = impl_->listeners,
                                                                   .epoch = "simulated",
                                                                   .hash_seed = seed * 31,

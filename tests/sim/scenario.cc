@@ -163,6 +163,11 @@ Scenario draw_scenario(uint64_t seed, const ScenarioOptions& options) {
     draw_history(prng, scenario, scenario.limits);
     const bool has_delay = prng.below(4) == 0;
     if (has_delay) scenario.limits.drain_delay_ns = prng.between(1, 3'000) * base::ns_per_ms;
+    // Above what peers say in the long run, so that they are made to wait and nothing else changes.
+    if (prng.below(3) == 0) {
+        scenario.limits.inbound_bytes_per_second =
+            draw_one(prng, {64 * 1'024, 256 * 1'024, 1'024 * 1'024});
+    }
 
     // A queue stays short when the limit is far above all that this few peers can publish in the
     // time that the bytes take; otherwise the limit may be met by anybody, and the oracle must not
@@ -193,6 +198,7 @@ std::string describe(const Scenario& scenario) {
     line("subscriptions_max", limits.subscriptions_max);
     line("message_bytes_max", limits.message_bytes_max);
     line("http_head_bytes_max", limits.http_head_bytes_max);
+    line("inbound_bytes_per_second", limits.inbound_bytes_per_second);
     line("outbound_soft_bytes", limits.outbound_soft_bytes);
     line("outbound_hard_bytes", limits.outbound_hard_bytes);
     line("lane_bytes", limits.lane_bytes);

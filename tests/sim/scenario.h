@@ -33,6 +33,7 @@ struct Limits {
     uint32_t subscriptions_max = 64;
     uint32_t message_bytes_max = 64 * 1024;
     uint32_t http_head_bytes_max = 8 * 1024;
+    uint64_t inbound_bytes_per_second = 0;  // 0: any number
     uint32_t outbound_soft_bytes = 256 * 1024;
     uint32_t outbound_hard_bytes = 1024 * 1024;
     uint32_t lane_bytes = 1024 * 1024;
