@@ -17,7 +17,7 @@
 //
 // Invariants:
 //  1. A part's position only rises, but for the fall from "at head" to the position just before a
-//     message that found no room.
+//     message that found no room, and to that of a live stream that ends before it has arrived.
 //  2. The filters stand in the connection's catching-up subscriptions exactly in proving and
 //     reading.
 //  3. While there is a replay no other subscription of the connection goes live, so its live

@@ -16,6 +16,21 @@ namespace {
 // What an announcement takes in the queue, at most: the object, an id, a number, a header.
 constexpr uint64_t announcement_bytes_max = 160;
 
+// What lies above the place of the live stream is not left to it any more. The replay has not gone
+// on since the stream fell behind, so it has queued nothing above that either.
+void fall_to(CatchUp& replay, const CatchUp::Part& stream) {
+    for (CatchUp::Part& part : replay.lagging) {
+        if (part.partition != stream.partition) continue;
+        part.position = std::min(part.position, stream.position);
+        part.joined_at = std::min(part.joined_at, stream.position);
+        return;
+    }
+    replay.lagging.push_back({.partition = stream.partition,
+                              .is_proven = true,
+                              .position = stream.position,
+                              .joined_at = stream.position});
+}
+
 }  // namespace
 
 Replays::Replays(const Parts& parts)
@@ -30,10 +45,11 @@ Replays::Replays(const Parts& parts)
 void Replays::begin(base::Slot slot, const SubscribeRequest& request) {
     Connection& connection = parts_.connections.at(slot);
     if (request.starts_now()) {
+        // What was lost before is not this subscription's loss.
+        parts_.slow_consumers.settle(slot);
         for (const std::string& filter : request.filters) {
             parts_.subscriptions.go_live(slot.index, filter);
         }
-        parts_.slow_consumers.settle(slot);
         tell_subscribed(slot, request, stream_of(connection, request), std::nullopt);
         live_filters_changed(slot, connection);
         return;
@@ -59,7 +75,8 @@ void Replays::begin_last(base::Slot slot, Connection& connection) {
                                     .newest_until = head.offset});
     }
     parts_.slow_consumers.settle(slot);
-    tell_subscribed(slot, catch_up.request, stream_of(connection, catch_up.request), std::nullopt);
+    // Where the newest end, even if the connection's live stream has not come that far.
+    tell_subscribed(slot, catch_up.request, heads_of(catch_up.request), std::nullopt);
     subscribe(slot, catch_up);
     start_reading(slot, connection);
 }
@@ -186,6 +203,8 @@ Replays::Step Replays::prove(base::Slot slot, Connection& connection) {
         part.is_proven = true;
     }
     if (is_waiting) return own_reads_left_ == 0 ? Step::again : Step::waiting;
+    // What waits lies below the join, and is not to come behind it.
+    parts_.slow_consumers.settle(slot);
     tell_subscribed(slot, catch_up.request, known_of(catch_up.request), codec::Recovery::recovered);
     start_reading(slot, connection);
     return Step::waiting;  // start_reading() made it ready
@@ -471,6 +490,15 @@ void Replays::live_filters_changed(base::Slot slot, Connection& connection) {
         end_lag(slot, connection);
         return;
     }
+    const std::vector<std::string>& before = lag.request.filters;
+    const bool has_new =
+        std::any_of(filters_.begin(), filters_.end(), [&before](std::string_view filter) {
+            return std::find(before.begin(), before.end(), filter) == before.end();
+        });
+    // A new filter was not told of what it lost, whatever was told before.
+    if (has_new) {
+        for (CatchUp::Part& part : lag.lagging) part.evictions_known = 0;
+    }
     lag.request.filters.assign(filters_.begin(), filters_.end());
     set_filters(slot, lag);
 }
@@ -530,6 +558,7 @@ void Replays::on_unsubscribe(base::Slot slot, Connection& connection,
         if (connection.stream_lag != nullptr) {
             for (const CatchUp::Part& part : connection.stream_lag->lagging) {
                 left.heads[part.partition] = part.position;
+                fall_to(catch_up, part);
             }
         }
         catch_up.left.push_back(std::move(left));
@@ -574,10 +603,10 @@ void Replays::arrived(base::Slot slot, Connection& connection, CatchUp& catch_up
 
 void Replays::go_live(base::Slot slot, Connection& connection) {
     CatchUp& catch_up = *connection.catch_up;
+    parts_.slow_consumers.settle(slot);
     for (const std::string& filter : catch_up.request.filters) {
         parts_.subscriptions.go_live(slot.index, filter);
     }
-    parts_.slow_consumers.settle(slot);
     json_.clear();
     codec::append_live(json_, catch_up.request.id,
                        {parts_.epoch, stream_of(connection, catch_up.request)});

@@ -142,7 +142,8 @@ bool SlowConsumers::make_fit(Connection& connection) {
         if (message.is_there() && message.policy != OnSlow::disconnect) drop(connection, message);
     }
     compact(overflow);
-    return fits();
+    // One message is let through, however large: where nothing is held, it is what is queued.
+    return overflow.held_count == 0 || fits();
 }
 
 void SlowConsumers::drop(Connection& connection, Overflow::Message& message) {
@@ -176,6 +177,14 @@ void SlowConsumers::tell_losses(base::Slot slot, Connection& connection) {
     if (!overflow.has_losses()) return;
     filters_.clear();
     subscriptions_.live().filters_of(slot.index, filters_);
+    // A subscription that is catching up gets messages without positions as they come, and leaves
+    // to a live filter of the connection what that one matches too.
+    if (connection.catch_up != nullptr && connection.catch_up->is_told()) {
+        for (const std::string& filter : connection.catch_up->request.filters) {
+            if (!subscriptions_.live().is_subscribed(slot.index, filter))
+                filters_.push_back(filter);
+        }
+    }
     for (const std::string_view filter : filters_) {
         for (uint8_t number = 0; number < static_cast<uint8_t>(codec::GapCode::count); ++number) {
             const codec::GapCode code{number};
@@ -257,9 +266,12 @@ void SlowConsumers::tend() {
         if (connection == nullptr || connection->overflow == nullptr) continue;
         Overflow& overflow = *connection->overflow;
         drop_aged(*connection, now_ns);
-        const bool has_aged = overflow.held_count > 0 &&
-                              overflow.held.front().policy == OnSlow::disconnect &&
-                              overflow.held.front().since_ns + settings_.outbound_time_ns <= now_ns;
+        const auto oldest = std::find_if(
+            overflow.held.begin(), overflow.held.end(), [](const Overflow::Message& message) {
+                return message.is_there() && message.policy == OnSlow::disconnect;
+            });
+        const bool has_aged = oldest != overflow.held.end() &&
+                              oldest->since_ns + settings_.outbound_time_ns <= now_ns;
         const bool is_long_above =
             overflow.above_soft_since_ns != 0 &&
             overflow.above_soft_since_ns + settings_.outbound_time_ns <= now_ns;

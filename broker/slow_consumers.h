@@ -19,10 +19,10 @@
 //     then what Replays reads for partitions that lag. So positions rise, and a cursor never covers
 //     what was not queued.
 //  2. Queue and held messages together stay within the hard limit, but for one message, replies and
-//     gaps; whoever would pass it loses the oldest that its policies let go, or is doomed.
-//  3. Every message that was dropped is told by one gap per filter that matches it, in front of
-//  what
-//     was sequenced after it.
+//     gaps; whoever would pass it loses the oldest that its policies let go, or is doomed when what
+//     is left must not be dropped.
+//  3. Every message that was dropped is told by one gap per filter that matches it, also of a
+//     subscription that is catching up, in front of what was sequenced after it.
 //  4. Whatever carries a cursor, or ends a subscription, is queued after settle().
 #pragma once
 
