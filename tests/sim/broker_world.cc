@@ -24,6 +24,7 @@ broker::Settings settings_of(const Scenario& scenario) {
     settings.inbound_bytes_per_second = limits.inbound_bytes_per_second;
     settings.outbound_soft_bytes = limits.outbound_soft_bytes;
     settings.outbound_hard_bytes = limits.outbound_hard_bytes;
+    settings.outbound_time_ns = limits.outbound_time_ns;
     settings.lane_bytes = limits.lane_bytes;
     settings.compression_threshold_bytes = limits.compression_threshold_bytes;
     settings.handshake_timeout_ns = limits.handshake_timeout_ns;
@@ -37,7 +38,8 @@ broker::Settings settings_of(const Scenario& scenario) {
         settings.topic_rules.push_back({.match = rule.match,
                                         .history_messages_max = rule.messages_max,
                                         .history_bytes_max = rule.bytes_max,
-                                        .history_ttl_ns = rule.ttl_ns});
+                                        .history_ttl_ns = rule.ttl_ns,
+                                        .on_slow = rule.on_slow});
     }
     settings.history_memory_bytes = limits.history_memory_bytes;
     settings.idempotency_window_ns = limits.idempotency_window_ns;

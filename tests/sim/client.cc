@@ -20,6 +20,12 @@ Habits draw_habits(PeerKind kind, base::Prng& prng) {
             habits.may_be_silent = true;
             habits.read_bytes_max = prng.between(1, 500);
             habits.read_pause_ns_max = prng.between(1, 30) * base::ns_per_s;
+            // Some are too slow for a while only, with whatever their system holds.
+            if (prng.below(2) == 0) {
+                habits.read_bytes_max = UINT64_MAX;
+                habits.read_pause_ns_max = 0;
+                habits.stall_ns_max = prng.between(1, 20) * base::ns_per_s;
+            }
             break;
         case PeerKind::byte_wise:
             habits.may_be_slow = true;
@@ -50,6 +56,11 @@ Habits draw_habits(PeerKind kind, base::Prng& prng) {
             habits.reset = 1;
             habits.vanish = 1;
             habits.comes_back = true;
+            if (prng.below(2) == 0) {
+                habits.may_be_slow = true;
+                habits.may_be_silent = true;
+                habits.stall_ns_max = prng.between(100, 10'000) * base::ns_per_ms;
+            }
             break;
     }
     return habits;
@@ -82,6 +93,7 @@ void Client::heal() {
     habits_.read_bytes_max = UINT64_MAX;
     habits_.write_bytes_max = UINT64_MAX;
     habits_.read_pause_ns_max = 0;
+    habits_.stall_ns_max = 0;
     habits_.answers_pings = true;
     habits_.leave = habits_.reset = habits_.vanish = 0;
     const bool has_missed = state_ == State::absent && !bookmarks_.empty();
@@ -171,6 +183,9 @@ void Client::read_all() {
         next_read_ns_ = now_ns() + prng_.below(habits_.read_pause_ns_max);
     } else if (habits_.read_bytes_max != UINT64_MAX) {
         next_read_ns_ = now_ns() + prng_.below(base::ns_per_ms);
+    }
+    if (habits_.stall_ns_max > 0 && prng_.below(10) == 0) {
+        next_read_ns_ = now_ns() + prng_.below(habits_.stall_ns_max);
     }
     if (state_ == State::handshake) read_handshake();
     if (state_ == State::open) read_frames();

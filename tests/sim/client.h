@@ -33,6 +33,7 @@ struct Habits {
     uint64_t read_bytes_max = UINT64_MAX;  // per step
     uint64_t write_bytes_max = UINT64_MAX;
     uint64_t read_pause_ns_max = 0;     // between reads
+    uint64_t stall_ns_max = 0;          // now and then it reads nothing for so long
     uint64_t think_ns_max = 0;          // between actions
     uint32_t actions_max = 0;           // per run
     uint32_t commands_waiting_max = 8;  // unanswered ones

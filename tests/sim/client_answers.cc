@@ -126,10 +126,19 @@ Subscriber::Id Client::subscription_of(const Members& members) const {
 }
 
 void Client::on_gap(const Members& members) {
-    const std::string topic =
-        value_of(members, "topic") == "null" ? std::string() : text_of(members, "topic");
-    if (text_of(members, "code") != "evicted") complain("a gap by another code: " + trace_text_);
-    around_.oracle.gap(session_, subscription_of(members), text_of(members, "filter"), topic);
+    ToldGap gap{.filter = text_of(members, "filter"), .code = text_of(members, "code")};
+    if (value_of(members, "topic") != "null") gap.topic = text_of(members, "topic");
+    const std::string missed(value_of(members, "missed"));
+    if (missed != "null") {
+        char* end = nullptr;
+        gap.missed = std::strtoull(missed.c_str(), &end, 10);
+        if (missed.empty() || *end != '\0') complain("bad count: " + trace_text_);
+    }
+    std::optional<Subscriber::Id> replay;
+    if (!value_of(members, "id").empty()) replay = subscription_of(members);
+    if (!replay && around_.network.plant_fires(Plant::lose_gap)) return;
+    if (gap.missed && around_.network.plant_fires(Plant::miscount_gap)) ++*gap.missed;
+    around_.oracle.gap(session_, replay, gap);
 }
 
 void Client::on_answer(std::string_view op, const Members& members) {

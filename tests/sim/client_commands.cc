@@ -261,6 +261,7 @@ std::string Client::command_history(const std::string& topic, const Start& start
         command += ",\"last\":" + std::to_string(start.last);
     }
     if (command.size() + 1 > around_.scenario.limits.message_bytes_max) return command_ping();
+    around_.oracle.subscriber(session_).history_asked();
     waiting_[id] = {
         .kind = Kind::history,
         .history = {.topic = topic, .start = start, .sent_step = around_.network.clock().step}};
@@ -285,6 +286,7 @@ std::string Client::command_ping() {
 }
 
 void Client::send_commands(std::vector<std::string> commands) {
+    around_.oracle.subscriber(session_).commanded(commands.size());
     for (size_t next = 0; next < commands.size();) {
         // As many as fit into one message, as an array; a single one stands alone.
         std::string text = commands[next++];

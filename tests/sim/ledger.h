@@ -91,6 +91,7 @@ class Ledger {
     // The messages of a partition by offset, as far as they are known.
     const std::map<uint64_t, MessageId>& partition(uint32_t number) const;
     uint64_t messages_with_history_count() const { return with_history_count_; }
+    uint64_t message_bytes_most() const { return message_bytes_most_; }
 
     uint32_t filter_number(std::string_view filter);
     const std::string& filter(uint32_t number) const { return filters_[number]; }

@@ -260,8 +260,10 @@ bool Network::wake_take(io::ShardId shard) {
 }
 
 bool Network::plant_fires(Plant plant) {
-    // A ping is rare, so every second answer is lost; of all else there is plenty.
-    const base::Ratio ratio = plant == Plant::drop_pong ? base::Ratio{1, 2} : base::Ratio{1, 50};
+    // Pings and gaps are rare, so every second one is lost; of all else there is plenty.
+    const bool is_rare =
+        plant == Plant::drop_pong || plant == Plant::lose_gap || plant == Plant::miscount_gap;
+    const base::Ratio ratio = is_rare ? base::Ratio{1, 2} : base::Ratio{1, 50};
     return plant == plant_ && plant_prng_.chance(ratio);
 }
 

@@ -48,6 +48,8 @@ enum class Plant : uint8_t {
     drop_replayed,       // an announced message is lost
     duplicate_replayed,  // an announced message is read twice
     falsify_cursor,      // a client comes back with another position than it was told
+    lose_gap,            // a gap of a live stream is lost
+    miscount_gap,        // a gap is read with one message more than it tells
 };
 
 class Pipe {

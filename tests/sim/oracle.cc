@@ -119,10 +119,28 @@ void Oracle::link(Session& session, uint32_t topic, MessageId message) {
     back = previous;
 }
 
-void Oracle::gap(SessionId session, Subscriber::Id id, std::string_view filter,
-                 std::string_view topic) {
-    sessions_[session].subscriber.gap(id, filter, topic);
+void Oracle::gap(SessionId session, std::optional<Subscriber::Id> replay, const ToldGap& gap) {
     ++counts_.gaps;
+    if (replay) {
+        sessions_[session].subscriber.replay_gap(*replay, gap);
+    } else {
+        stream_gap(sessions_[session], gap);
+    }
+}
+
+void Oracle::stream_gap(Session& session, const ToldGap& gap) {
+    if (!session.traits.may_be_slow) {
+        violated("gap", session.name + " is told that it is slow although it reads all at once");
+    }
+    session.subscriber.stream_gap(gap);
+    ++counts_.stream_gaps_by_code[gap.code + (gap.missed ? "" : ", nobody knows how many")];
+    counts_.missed += gap.missed.value_or(0);
+    // What comes next is no neighbour of what came last.
+    const uint32_t filter = ledger_.filter_number(gap.filter);
+    std::erase_if(session.last, [&](const auto& each) {
+        return ledger_.matches(filter, each.first) &&
+               (gap.topic.empty() || ledger_.topic(each.first) == gap.topic);
+    });
 }
 
 void Oracle::history_page(SessionId session, const HistoryRequest& request,
@@ -175,8 +193,11 @@ void Oracle::check_ending(const Session& session, const Ending& ending) const {
             return;
         }
         case 4100:
-            if (session.traits.may_be_slow) return;
-            violated("P6", what + " (slow consumer) although it reads all at once");
+            if (!session.traits.may_be_slow) {
+                violated("P6", what + " (slow consumer) although it reads all at once");
+            }
+            if (session.subscriber.can_be_cut_off()) return;
+            violated("P6", what + " (slow consumer), which no policy of its topics says");
         case 4200:
             if (session.traits.may_be_silent) return;
             violated("P6", what + " (heartbeat) although it answers every ping");

@@ -79,7 +79,8 @@ class Oracle {
     void unsubscribed(SessionId session, const std::vector<std::string>& filters);
     void delivered(SessionId session, std::string_view topic, codec::PayloadKind kind,
                    std::string_view bytes, const std::optional<Place>& place = {});
-    void gap(SessionId session, Subscriber::Id id, std::string_view filter, std::string_view topic);
+    // Of a replay, or of the live stream.
+    void gap(SessionId session, std::optional<Subscriber::Id> replay, const ToldGap& gap);
     void history_page(SessionId session, const HistoryRequest& request, const HistoryPage& page);
 
     void stop_requested(uint64_t drain_ns) {
@@ -107,6 +108,8 @@ class Oracle {
         uint64_t resumes_refused = 0;
         uint64_t replayed = 0;  // messages that a replay announced
         uint64_t gaps = 0;
+        std::map<std::string, uint64_t> stream_gaps_by_code;
+        uint64_t missed = 0;  // as the gaps of live streams tell
         uint64_t history_pages = 0;
         std::map<uint16_t, uint64_t> closed_by_code;
         uint64_t broken_by_fault = 0;
@@ -129,6 +132,7 @@ class Oracle {
         MessageId previous = no_message;
     };
 
+    void stream_gap(Session& session, const ToldGap& gap);
     void forget_uncovered(Session& session);
     void link(Session& session, uint32_t topic, MessageId message);
     void check_ending(const Session& session, const Ending& ending) const;

@@ -172,7 +172,13 @@ TEST_F(OracleTest, EndingsMustBeDeserved) {
     EXPECT_EQ(end({}, {.close_code = 1002}), "P7");
     EXPECT_EQ(end({.is_hostile = true}, {.close_code = 1002}), "");
     EXPECT_EQ(end({}, {.close_code = 4100}), "P6");
-    EXPECT_EQ(end({.may_be_slow = true}, {.close_code = 4100}), "");
+    // By a policy of what it wanted (here, without rules, disconnect), or by what it asked itself.
+    EXPECT_EQ(end({.may_be_slow = true}, {.close_code = 4100}), "P6");
+    acknowledged("a");
+    const SessionId slow = oracle.session_begin("slow", {.may_be_slow = true});
+    oracle.subscriber(slow).welcomed("e");
+    subscribe(slow, "a");
+    EXPECT_EQ(broken_by([&] { oracle.session_end(slow, {.close_code = 4100}); }), "");
     EXPECT_EQ(end({}, {.close_code = 4200}), "P6");
     EXPECT_EQ(end({.may_be_silent = true}, {.close_code = 4200}), "");
     EXPECT_EQ(end({}, {.close_code = 1001}), "P7");
@@ -212,7 +218,8 @@ Limits with_history() {
 
 class HistoryOracleTest : public OracleTest {
   protected:
-    HistoryOracleTest() : OracleTest(with_history()) {}
+    explicit HistoryOracleTest(const Limits& the_limits = with_history())
+        : OracleTest(the_limits) {}
 
     static Cursor cursor_at(uint64_t offset) {
         Cursor cursor;
@@ -261,6 +268,9 @@ class HistoryOracleTest : public OracleTest {
                   uint64_t offset) {
         oracle.subscriber(session).replay(id, 1);
         deliver_at(session, topic, message, offset);
+    }
+    static ToldGap evicted(const std::string& filter) {
+        return {.filter = filter, .code = "evicted"};
     }
     void live(SessionId session, Subscriber::Id id, uint64_t offset) {
         oracle.subscriber(session).live(id, told(offset));
@@ -404,16 +414,17 @@ TEST_F(HistoryOracleTest, AGapExcusesWhatWasEvictedAndNothingElse) {
     EXPECT_EQ(broken_by([&] { announce(alice, id, "short", kept, 2); }), "P1");
     const Subscriber::Id again = resume(bob, "short", 0);
     ++clock.step;
-    oracle.gap(bob, again, "short", "");
+    oracle.gap(bob, again, evicted("short"));
     announce(bob, again, "short", kept, 2);
     EXPECT_EQ(broken_by([&] { oracle.subscriber(bob).audit(); }), "");
     acknowledged_at("short", 3);
     EXPECT_EQ(broken_by([&] { live(bob, again, 3); }), "P1");  // published after the gap
-    EXPECT_EQ(broken_by([&] { oracle.gap(bob, again, "short", ""); }), "gap");  // it is over
+    EXPECT_EQ(broken_by([&] { oracle.gap(bob, again, evicted("short")); }), "gap");  // it is over
     const SessionId carol = connect("carol");
     const Subscriber::Id safe = resume(carol, "a", 0);
-    EXPECT_EQ(broken_by([&] { oracle.gap(carol, safe, "a", ""); }), "gap");  // nothing is evicted
-    EXPECT_EQ(broken_by([&] { oracle.gap(carol, safe, "b", ""); }), "gap");  // not its filter
+    EXPECT_EQ(broken_by([&] { oracle.gap(carol, safe, evicted("a")); }),
+              "gap");  // nothing is evicted
+    EXPECT_EQ(broken_by([&] { oracle.gap(carol, safe, evicted("b")); }), "gap");  // not its filter
     EXPECT_NE(lost, kept);
 }
 
@@ -422,9 +433,9 @@ TEST_F(HistoryOracleTest, AGapSoonAfterAnExactResumeNeedsANewMessage) {
     acknowledged_at("short", 2);
     clock.now_ns += base::ns_per_s;
     const Subscriber::Id id = resume(alice, "short", 0);
-    EXPECT_EQ(broken_by([&] { oracle.gap(alice, id, "short", ""); }), "gap");
+    EXPECT_EQ(broken_by([&] { oracle.gap(alice, id, evicted("short")); }), "gap");
     acknowledged_at("short", 3);
-    EXPECT_EQ(broken_by([&] { oracle.gap(alice, id, "short", ""); }), "");
+    EXPECT_EQ(broken_by([&] { oracle.gap(alice, id, evicted("short")); }), "");
 }
 
 TEST_F(HistoryOracleTest, TheLastAreTheNewestWithoutAHole) {
@@ -650,6 +661,135 @@ TEST(Payloads, FiltersMatchAsMqttDefines) {
     EXPECT_FALSE(filter_matches("a/b", "a"));
     EXPECT_FALSE(filter_matches("+", "a/b"));
     EXPECT_FALSE(filter_matches("news/#", "newspaper"));
+}
+
+// Slow consumers
+// -------------------------------------------------------------------------------------
+
+Limits with_policies() {
+    using topics::OnSlow;
+    Limits limits;
+    limits.partitions = 8;
+    limits.history_rules = {
+        {.match = "newest", .messages_max = 1'000'000, .on_slow = OnSlow::conflate},
+        {.match = "drop/#", .on_slow = OnSlow::drop_oldest},
+        {.match = "short", .messages_max = 2},
+        {.match = "#", .messages_max = 1'000'000}};
+    return limits;
+}
+
+class SlowOracleTest : public HistoryOracleTest {
+  protected:
+    SlowOracleTest() : HistoryOracleTest(with_policies()) {
+        slow = oracle.session_begin("slow", {.may_be_slow = true});
+        oracle.subscriber(slow).welcomed("e");
+    }
+
+    static ToldGap gap_in(const std::string& filter, const std::string& code,
+                          std::optional<uint64_t> missed, const std::string& topic = "") {
+        return {.filter = filter, .topic = topic, .missed = missed, .code = code};
+    }
+    void tell(const ToldGap& gap) {
+        ++clock.step;
+        oracle.gap(slow, std::nullopt, gap);
+    }
+    std::string broken_by_gap(const ToldGap& gap) {
+        return broken_by([&] { tell(gap); });
+    }
+
+    SessionId slow = 0;
+};
+
+TEST_F(SlowOracleTest, AGapMustBePossible) {
+    acknowledged_at("newest", 1);
+    acknowledged("drop/a");
+    acknowledged_at("kept", 2);
+    subscribe_now(slow, "#", 0);
+    EXPECT_EQ(broken_by_gap(gap_in("newest", "conflated", 1, "newest")), "gap");  // not its filter
+    EXPECT_EQ(broken_by_gap(gap_in("#", "evicted", {})), "gap");                  // of replays only
+    EXPECT_EQ(broken_by_gap(gap_in("#", "conflated", 0, "newest")), "gap");       // of nothing
+    EXPECT_EQ(broken_by_gap(gap_in("#", "conflated", {}, "newest")), "gap");
+    EXPECT_EQ(broken_by_gap(gap_in("#", "conflated", 1, "drop/a")), "gap");
+    EXPECT_EQ(broken_by_gap(gap_in("#", "conflated", 2)), "gap");  // several such topics
+    EXPECT_EQ(broken_by_gap(gap_in("#", "slow_consumer", 1, "kept")), "gap");
+    EXPECT_EQ(broken_by_gap(gap_in("#", "slow_consumer", {})), "gap");  // nothing is ever evicted
+    EXPECT_EQ(broken_by_gap(gap_in("#", "conflated", 1, "newest")), "");
+    EXPECT_EQ(broken_by_gap(gap_in("#", "slow_consumer", 2)), "");
+    acknowledged_at("short", 3);
+    EXPECT_EQ(broken_by_gap(gap_in("#", "slow_consumer", {})), "");
+    subscribe_now(bob, "#", 0);
+    EXPECT_EQ(
+        broken_by([&] { oracle.gap(bob, std::nullopt, gap_in("#", "conflated", 1, "newest")); }),
+        "gap");  // who reads all at once is not slow
+}
+
+TEST_F(SlowOracleTest, AGapStandsWhereItsMessagesAreMissing) {
+    subscribe_now(slow, "newest", 0);
+    acknowledged_at("newest", 1);
+    const MessageId second = acknowledged_at("newest", 2);
+    acknowledged_at("newest", 3);
+    const MessageId fourth = acknowledged_at("newest", 4);
+    tell(gap_in("newest", "conflated", 1, "newest"));
+    deliver_at(slow, "newest", second, 2);
+    // The gap excuses what lies before the second, not what lies behind it.
+    EXPECT_EQ(broken_by([&] { deliver_at(slow, "newest", fourth, 4); }), "P1");
+}
+
+TEST_F(SlowOracleTest, AGapThatComesTooLateExcusesNothing) {
+    subscribe_now(slow, "newest", 0);
+    acknowledged_at("newest", 1);
+    const MessageId second = acknowledged_at("newest", 2);
+    EXPECT_EQ(broken_by([&] { deliver_at(slow, "newest", second, 2); }), "P1");
+}
+
+TEST_F(SlowOracleTest, APositionEndsWhatAGapExcuses) {
+    subscribe_now(slow, "newest", 0);
+    acknowledged_at("newest", 1);
+    tell(gap_in("newest", "slow_consumer", 1, "newest"));
+    oracle.subscriber(slow).position(told(1));
+    acknowledged_at("newest", 2);
+    EXPECT_EQ(broken_by([&] { oracle.subscriber(slow).position(told(2)); }), "P1");
+}
+
+TEST_F(SlowOracleTest, TheGapsTellAsManyAsAreMissing) {
+    subscribe_now(slow, "drop/#", 0);
+    for (int count = 0; count < 3; ++count) acknowledged("drop/a");
+    EXPECT_NE(oracle.first_missing(), "");
+    tell(gap_in("drop/#", "slow_consumer", 2, "drop/a"));
+    EXPECT_NE(oracle.first_missing(), "");  // one too few
+    EXPECT_EQ(broken_by([&] { oracle.audit(); }), "");
+    tell(gap_in("drop/#", "slow_consumer", 1, "drop/a"));
+    EXPECT_EQ(oracle.first_missing(), "");
+    tell(gap_in("drop/#", "slow_consumer", 1, "drop/a"));
+    EXPECT_EQ(broken_by([&] { oracle.audit(); }), "gap");  // one too many
+}
+
+TEST_F(SlowOracleTest, OfConflatedTopicsTheNewestArrives) {
+    subscribe_now(slow, "newest", 0);
+    const MessageId first = acknowledged_at("newest", 1);
+    acknowledged_at("newest", 2);
+    deliver_at(slow, "newest", first, 1);
+    tell(gap_in("newest", "conflated", 1, "newest"));
+    EXPECT_NE(oracle.first_missing(), "");
+    const MessageId third = acknowledged_at("newest", 3);
+    deliver_at(slow, "newest", third, 3);
+    EXPECT_EQ(oracle.first_missing(), "");
+    // One that was dropped for want of room needs no successor.
+    acknowledged_at("newest", 4);
+    tell(gap_in("newest", "slow_consumer", 1, "newest"));
+    EXPECT_EQ(oracle.first_missing(), "");
+}
+
+TEST_F(SlowOracleTest, WhoCatchesUpIsNotClosedForIt) {
+    acknowledged_at("kept", 1);
+    acknowledged("drop/a");
+    oracle.subscriber(slow).commanded(1);
+    subscribe_now(slow, "kept", 1);
+    EXPECT_EQ(broken_by([&] { oracle.session_end(slow, {.close_code = 4100}); }), "P6");
+    // Two thousand answers that were not read may be too many.
+    const SessionId curious = oracle.session_begin("curious", {.may_be_slow = true});
+    oracle.subscriber(curious).commanded(2'000);
+    EXPECT_EQ(broken_by([&] { oracle.session_end(curious, {.close_code = 4100}); }), "");
 }
 
 }  // namespace

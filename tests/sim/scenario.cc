@@ -14,6 +14,17 @@ uint32_t draw_one(base::Prng& prng, std::initializer_list<uint32_t> values) {
     return values.begin()[prng.below(values.size())];
 }
 
+const char* name_of(const std::optional<topics::OnSlow>& on_slow) {
+    if (!on_slow) return "the usual for slow consumers";
+    switch (*on_slow) {
+        case topics::OnSlow::catch_up: return "catch_up";
+        case topics::OnSlow::conflate: return "conflate";
+        case topics::OnSlow::drop_oldest: return "drop_oldest";
+        case topics::OnSlow::disconnect: return "disconnect";
+    }
+    return "";
+}
+
 bool is_active(const Scenario& scenario, Fault fault) {
     return scenario.faults[static_cast<uint32_t>(fault)].numerator > 0;
 }
@@ -26,9 +37,10 @@ void draw_limits(base::Prng& prng, Limits& limits) {
     limits.lane_bytes = draw_one(prng, {8'192, 8'192, 16'384, 65'536});
     limits.compression_threshold_bytes = draw_one(prng, {0, 64, 256});
     limits.partitions = draw_one(prng, {1, 2, 7, 64});
-    limits.outbound_soft_bytes = draw_one(prng, {300, 2'000, 16'384, 256 * 1024, 256 * 1024});
-    limits.outbound_hard_bytes =
-        limits.outbound_soft_bytes * static_cast<uint32_t>(prng.between(1, 4));
+    limits.outbound_soft_bytes = draw_one(prng, {128, 300, 2'000, 16'384, 256 * 1024, 256 * 1024});
+    limits.outbound_hard_bytes = limits.outbound_soft_bytes * draw_one(prng, {1, 2, 3, 4, 16});
+    limits.outbound_time_ns =
+        draw_one(prng, {100, 1'000, 10'000, 30'000, 600'000}) * base::ns_per_ms;
     const auto seconds = [&prng](uint64_t low, uint64_t high) {
         return prng.between(low * 1'000, high * 1'000) * base::ns_per_ms;
     };
@@ -53,7 +65,7 @@ void draw_machine(base::Prng& prng, Scenario& scenario) {
 }
 
 void draw_peers(base::Prng& prng, Scenario& scenario) {
-    constexpr uint32_t counts_max[peer_kinds_count] = {8, 3, 2, 4, 4, 4, 3, 4};
+    constexpr uint32_t counts_max[peer_kinds_count] = {8, 4, 2, 4, 4, 4, 3, 4};
     const auto behaved = static_cast<uint32_t>(PeerKind::behaved);
     for (uint32_t kind = 0; kind < peer_kinds_count; ++kind) {
         const uint32_t count = static_cast<uint32_t>(prng.below(counts_max[kind] + 1));
@@ -62,6 +74,16 @@ void draw_peers(base::Prng& prng, Scenario& scenario) {
         scenario.peers_count[kind] = is_present ? count : 0;
     }
     scenario.peers_count[behaved] += 2;
+}
+
+// Any policy that the rule may have; most rules have what suits them.
+void draw_on_slow(base::Prng& prng, HistoryRule& rule) {
+    constexpr topics::OnSlow policies[] = {topics::OnSlow::conflate, topics::OnSlow::drop_oldest,
+                                           topics::OnSlow::disconnect, topics::OnSlow::catch_up};
+    const uint64_t choice = prng.below(8);
+    if (choice >= std::size(policies)) return;
+    const bool is_allowed = policies[choice] != topics::OnSlow::catch_up || rule.messages_max > 0;
+    if (is_allowed) rule.on_slow = policies[choice];
 }
 
 HistoryRule draw_rule(base::Prng& prng) {
@@ -90,15 +112,20 @@ void draw_history(base::Prng& prng, const Scenario& scenario, Limits& limits) {
     const uint64_t kind = prng.below(4);
     if (kind == 0) return;
     if (kind == 1) {
-        // Nothing is ever evicted: whatever is missing is a mistake.
+        // Nothing is ever evicted: whatever is missing is a mistake, or was told.
         limits.history_rules.push_back({.match = "#", .messages_max = 1'000'000});
+        if (prng.below(2) == 0) draw_on_slow(prng, limits.history_rules.back());
         return;
     }
     const uint64_t count = prng.between(1, 3);
-    while (limits.history_rules.size() < count) limits.history_rules.push_back(draw_rule(prng));
+    while (limits.history_rules.size() < count) {
+        limits.history_rules.push_back(draw_rule(prng));
+        draw_on_slow(prng, limits.history_rules.back());
+    }
     if (prng.below(2) == 0) {
         limits.history_rules.push_back(
-            {.match = "#", .messages_max = draw_one(prng, {1, 3, 10, 100, 1'000'000})});
+            {.match = "#", .messages_max = draw_one(prng, {0, 1, 3, 10, 100, 1'000'000})});
+        draw_on_slow(prng, limits.history_rules.back());
     }
     if (prng.below(4) == 0) {
         limits.history_memory_bytes = scenario.shards_count * prng.between(1, 30) * 1024;
@@ -113,6 +140,15 @@ const HistoryRule* Limits::history_rule_of(std::string_view topic) const {
         return rule.messages_max > 0 ? &rule : nullptr;
     }
     return nullptr;
+}
+
+topics::OnSlow Limits::slow_policy_of(std::string_view topic) const {
+    for (const HistoryRule& rule : history_rules) {
+        if (!filter_matches(rule.match, topic)) continue;
+        if (rule.on_slow) return *rule.on_slow;
+        return rule.messages_max > 0 ? topics::OnSlow::catch_up : topics::OnSlow::disconnect;
+    }
+    return topics::OnSlow::disconnect;
 }
 
 uint64_t Limits::surely_kept(std::string_view topic, uint64_t message_bytes) const {
@@ -201,6 +237,7 @@ std::string describe(const Scenario& scenario) {
     line("inbound_bytes_per_second", limits.inbound_bytes_per_second);
     line("outbound_soft_bytes", limits.outbound_soft_bytes);
     line("outbound_hard_bytes", limits.outbound_hard_bytes);
+    line("outbound_time_ms", limits.outbound_time_ns / base::ns_per_ms);
     line("lane_bytes", limits.lane_bytes);
     line("compression_threshold_bytes", limits.compression_threshold_bytes);
     line("partitions", limits.partitions);
@@ -214,7 +251,8 @@ std::string describe(const Scenario& scenario) {
     for (const HistoryRule& rule : limits.history_rules) {
         text += "  history of " + rule.match + ": " + std::to_string(rule.messages_max) +
                 " messages, " + std::to_string(rule.bytes_max) + " bytes, " +
-                std::to_string(rule.ttl_ns / base::ns_per_ms) + " ms\n";
+                std::to_string(rule.ttl_ns / base::ns_per_ms) + " ms, " + name_of(rule.on_slow) +
+                "\n";
     }
     line("history_memory_bytes", limits.history_memory_bytes);
     line("idempotency_window_ms", limits.idempotency_window_ns / base::ns_per_ms);

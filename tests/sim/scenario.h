@@ -15,6 +15,7 @@
 #include "tests/sim/faults.h"
 #include "tests/sim/network.h"
 #include "tests/sim/reactor_sim.h"
+#include "topics/topic_rules.h"
 
 namespace sim {
 
@@ -24,6 +25,7 @@ struct HistoryRule {
     uint64_t messages_max = 0;  // 0: nothing is kept
     uint64_t bytes_max = UINT64_MAX;
     uint64_t ttl_ns = UINT64_MAX;
+    std::optional<topics::OnSlow> on_slow;  // none: catch_up where history is kept, else disconnect
 };
 
 // The broker's limits, by the names of its settings but free of its types, so that the worlds
@@ -36,6 +38,7 @@ struct Limits {
     uint64_t inbound_bytes_per_second = 0;  // 0: any number
     uint32_t outbound_soft_bytes = 256 * 1024;
     uint32_t outbound_hard_bytes = 1024 * 1024;
+    uint64_t outbound_time_ns = 30 * base::ns_per_s;
     uint32_t lane_bytes = 1024 * 1024;
     uint32_t compression_threshold_bytes = 256;
     uint32_t partitions = 64;
@@ -53,6 +56,8 @@ struct Limits {
 
     // The rule that decides about a topic; null: none, nothing is kept.
     const HistoryRule* history_rule_of(std::string_view topic) const;
+    // What becomes of messages of a topic for which a subscriber has no room.
+    topics::OnSlow slow_policy_of(std::string_view topic) const;
     // How many of the topic's newest messages are kept whatever else happens, when none of them is
     // larger than message_bytes; UINT64_MAX: all of them.
     uint64_t surely_kept(std::string_view topic, uint64_t message_bytes) const;

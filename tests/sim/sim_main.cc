@@ -38,9 +38,9 @@ struct Options {
 };
 
 constexpr const char* plant_names[] = {
-    "none",          "drop-frame",         "duplicate-frame", "swap-frames",
-    "corrupt-byte",  "lose-wake",          "drop-pong",       "leak-socket",
-    "drop-replayed", "duplicate-replayed", "falsify-cursor"};
+    "none",           "drop-frame", "duplicate-frame", "swap-frames",   "corrupt-byte",
+    "lose-wake",      "drop-pong",  "leak-socket",     "drop-replayed", "duplicate-replayed",
+    "falsify-cursor", "lose-gap",   "miscount-gap"};
 
 // Read by the handlers of fatal errors.
 volatile uint64_t seed_now = 0;
@@ -169,6 +169,10 @@ void print_totals(const sim::Totals& totals, double seconds) {
     line("resumes, exact", totals.oracle.resumes_exact);
     line("resumes, refused", totals.oracle.resumes_refused);
     line("gaps", totals.oracle.gaps);
+    for (const auto& [code, count] : totals.oracle.stream_gaps_by_code) {
+        line(("  " + code).c_str(), count);
+    }
+    line("missed by slow consumers", totals.oracle.missed);
     line("pages of history", totals.oracle.history_pages);
     line("bytes to peers", totals.bytes_to_peers);
     line("sends cut short", totals.sends_partial);
@@ -200,6 +204,10 @@ bool check_marks(const sim::Totals& totals) {
                  {"resume was exact", totals.oracle.resumes_exact},
                  {"resume was refused", totals.oracle.resumes_refused},
                  {"gap was told", totals.oracle.gaps},
+                 {"message was conflated", totals.oracle.stream_gaps_by_code.count("conflated")},
+                 {"message was dropped", totals.oracle.stream_gaps_by_code.count("slow_consumer")},
+                 {"stream fell behind its history",
+                  totals.oracle.stream_gaps_by_code.count("slow_consumer, nobody knows how many")},
                  {"page of history was read", totals.oracle.history_pages}};
     for (const auto& mark : marks) {
         if (mark.count > 0) continue;

@@ -55,7 +55,9 @@ Subscriber::Id Subscriber::subscribe_sent(const std::vector<std::string>& filter
     each.sent_at = delivered_count_;
     for (const std::string& filter : filters) {
         each.filters.push_back({.number = ledger_.filter_number(filter)});
+        filters_ever_.insert(each.filters.back().number);
     }
+    ++settles_count_;
     asked_.push_back(id);
     return id;
 }
@@ -70,7 +72,7 @@ void Subscriber::subscribed(Id id, const SubscribedAnswer& answer) {
     for (const Id earlier : asked_) {
         if (earlier == id) break;
         // What starts now may overtake what starts now.
-        if (starts_now(id) && starts_now(earlier)) continue;
+        if (starts_now(subscriptions_.at(id)) && starts_now(subscriptions_.at(earlier))) continue;
         complain("answers", "is answered a subscription before an earlier one");
     }
     std::erase(asked_, id);
@@ -187,6 +189,7 @@ bool Subscriber::can_be_ignored(const Subscription& each) const {
 }
 
 void Subscriber::unsubscribe_sent(const std::vector<std::string>& filters) {
+    ++settles_count_;
     for (const std::string& filter : filters) {
         const uint32_t number = ledger_.filter_number(filter);
         for (auto& [id, each] : subscriptions_) {
@@ -288,6 +291,7 @@ void Subscriber::pushed(MessageId message) {
     Cursor moved;
     moved.raise(*each.place);
     share(moved);
+    stream_gaps_.pushed(each.topic, *each.place);
 }
 
 void Subscriber::share(const Cursor& cursor) {
@@ -333,15 +337,18 @@ void Subscriber::live(Id id, const ToldCursor& cursor) {
     share(cursor.cursor);
 }
 
-void Subscriber::gap(Id id, std::string_view filter, std::string_view topic) {
+void Subscriber::replay_gap(Id id, const ToldGap& told) {
+    const auto& [filter, topic, missed, code] = told;
     if (id != running_) complain("gap", "is told of a gap although no replay runs");
+    if (code != "evicted") complain("gap", "is told of a gap of its replay by the code " + code);
+    if (missed) complain("gap", "is told how much its replay lost, which nobody knows");
     if (announced_left_ > 0) complain("replay", "is told of a gap amid announced messages");
     Subscription& each = subscriptions_.at(id);
     Gap gap{.filter = ledger_.filter_number(filter), .step = clock_.step, .behind = each.own};
     if (!topic.empty()) gap.topic = ledger_.topic_number(topic);
     const bool is_ours = std::any_of(each.filters.begin(), each.filters.end(),
                                      [&](const Filter& own) { return own.number == gap.filter; });
-    if (!is_ours) complain("gap", "is told of a gap in " + std::string(filter) + ", not its own");
+    if (!is_ours) complain("gap", "is told of a gap in " + filter + ", not its own");
     bool is_possible = false;
     for (uint32_t number = 0; number < ledger_.topics_count(); ++number) {
         if (!ledger_.matches(gap.filter, number) || (gap.topic && *gap.topic != number)) continue;
@@ -359,6 +366,7 @@ void Subscriber::position(const ToldCursor& cursor) {
     if (!has_any) complain("positions", "is told a position without a live subscription");
     check_epoch(cursor);
     share(cursor.cursor);
+    stream_gaps_.position(cursor.cursor);
 }
 
 // What is promised --------------------------------------------------------------------------------
@@ -393,7 +401,12 @@ bool Subscriber::is_covered(const Subscription& each, MessageId message) const {
 }
 
 bool Subscriber::is_excused(const Subscription& each, MessageId message) const {
+    return stream_gaps_.excuses(message) || is_evicted(each, message);
+}
+
+bool Subscriber::is_evicted(const Subscription& each, MessageId message) const {
     const Ledger::Message& what = ledger_.at(message);
+    if (!what.place) return false;
     return std::any_of(each.gaps.begin(), each.gaps.end(), [&](const Gap& gap) {
         return ledger_.matches(gap.filter, what.topic) &&
                (!gap.topic || *gap.topic == what.topic) && what.sent_step < gap.step &&
@@ -443,18 +456,21 @@ std::string Subscriber::missing(uint64_t acknowledged_before_step) const {
                                         ? is_owed(each, message) &&
                                               (acknowledged_before_step == UINT64_MAX || !is_late)
                                         : what.sent_step > each.subscribed_step && !is_late;
-                if (!is_due || is_covered(each, message)) continue;
-                if (what.place && is_excused(each, message)) continue;
+                if (!is_due || is_covered(each, message) || is_excused(each, message)) continue;
                 return name_ + " (subscribed since step " + std::to_string(each.subscribed_step) +
                        ", from " + sim::describe(each.from) + ") misses " +
                        ledger_.describe(message);
             }
         }
     }
-    return {};
+    if (acknowledged_before_step != UINT64_MAX) return {};
+    std::string stale = not_newest();
+    return stale.empty() ? miscounted(true) : stale;
 }
 
 void Subscriber::audit() const {
+    const std::string wrong = miscounted(false);
+    if (!wrong.empty()) violated("gap", wrong);
     for (const auto& [id, each] : subscriptions_) {
         if (each.state == State::asked) continue;
         const Cursor& reached = each.state == State::live ? shared_ : each.own;

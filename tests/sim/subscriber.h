@@ -26,6 +26,7 @@
 
 #include "tests/sim/cursor.h"
 #include "tests/sim/ledger.h"
+#include "tests/sim/stream_gaps.h"
 
 namespace sim {
 
@@ -71,7 +72,12 @@ class Subscriber {
 
     Subscriber(const Clock& clock, Ledger& ledger, const Limits& limits, SessionId self,
                std::string name)
-        : clock_(clock), ledger_(ledger), limits_(limits), self_(self), name_(std::move(name)) {}
+        : clock_(clock),
+          ledger_(ledger),
+          limits_(limits),
+          self_(self),
+          name_(std::move(name)),
+          stream_gaps_(ledger) {}
 
     void welcomed(std::string epoch) { epoch_ = std::move(epoch); }
     const std::string& epoch() const { return epoch_; }
@@ -86,9 +92,15 @@ class Subscriber {
     Arrival delivered(MessageId message);
     void replay(Id id, uint64_t messages_count);
     void live(Id id, const ToldCursor& cursor);
-    // `topic` empty: not told.
-    void gap(Id id, std::string_view filter, std::string_view topic);
+    void replay_gap(Id id, const ToldGap& told);
+    void stream_gap(const ToldGap& told);
     void position(const ToldCursor& cursor);
+
+    // What it asks, for what the answers weigh.
+    void commanded(uint64_t commands_count) { commands_count_ += commands_count; }
+    void history_asked() { ++histories_count_; }
+    // Whether a policy, or answers that it did not read, may close the connection with 4100.
+    bool can_be_cut_off() const;
 
     bool is_absent(std::string_view filter) const;
     bool is_live(std::string_view filter) const;
@@ -142,7 +154,7 @@ class Subscriber {
         std::vector<Gap> gaps;
     };
 
-    bool starts_now(Id id) const { return subscriptions_.at(id).start.kind == Start::Kind::now; }
+    static bool starts_now(const Subscription& each) { return each.start.kind == Start::Kind::now; }
     bool matches(const Subscription& each, uint32_t topic) const;
     bool matches_for_sure(const Subscription& each, uint32_t topic) const;
     // Whether a topic that its filters match is known to lie there.
@@ -150,9 +162,24 @@ class Subscriber {
     bool is_owed(const Subscription& each, MessageId message) const;
     bool is_covered(const Subscription& each, MessageId message) const;
     bool is_excused(const Subscription& each, MessageId message) const;
+    // By a gap of its own replay.
+    bool is_evicted(const Subscription& each, MessageId message) const;
     bool can_be_evicted(const Subscription& each) const;
     bool can_be_evicted_since(uint32_t topic, const Subscription& each) const;
     bool can_be_ignored(const Subscription& each) const;
+    // Whether a gap of this code can be: what must be true of the topics that it concerns.
+    bool can_be_dropped(uint32_t topic, codec::GapCode code) const;
+    bool can_be_lost_behind(uint32_t filter) const;
+    // How many messages that a filter matches are missing: for sure, and at most.
+    struct Bounds {
+        uint64_t least = 0;
+        uint64_t most = 0;
+    };
+    Bounds missing_of(const Subscription& each, uint32_t filter) const;
+    // Empty: the gaps tell as many as are missing.
+    std::string miscounted(bool is_at_rest) const;
+    // Empty: what came last of conflated topics is the newest.
+    std::string not_newest() const;
     void check_passed(const Subscription& each, uint32_t partition, uint64_t after,
                       uint64_t upto) const;
     void check_recoverable(const Subscription& each, bool is_recoverable) const;
@@ -181,6 +208,11 @@ class Subscriber {
     Cursor shared_;
     std::map<MessageId, uint64_t> pushed_;  // how much had been delivered before
     std::set<MessageId> replayed_;          // by any replay
+    StreamGaps stream_gaps_;
+    std::set<uint32_t> filters_ever_;
+    uint64_t commands_count_ = 0;
+    uint64_t histories_count_ = 0;
+    uint64_t settles_count_ = 0;  // commands before whose answers all that waits is queued
 };
 
 }  // namespace sim

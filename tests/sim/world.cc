@@ -49,6 +49,9 @@ void Totals::add(const Totals& other) {
     oracle.history_pages += other.oracle.history_pages;
     oracle.links_confirmed += other.oracle.links_confirmed;
     oracle.gaps += other.oracle.gaps;
+    oracle.missed += other.oracle.missed;
+    for (const auto& [code, count] : other.oracle.stream_gaps_by_code)
+        oracle.stream_gaps_by_code[code] += count;
     oracle.broken_by_fault += other.oracle.broken_by_fault;
     for (const auto& [code, count] : other.oracle.closed_by_code)
         oracle.closed_by_code[code] += count;
