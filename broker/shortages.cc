@@ -24,7 +24,10 @@ constexpr Words words[] = {
 }  // namespace
 
 Shortages::Shortages(const Parts& parts, io::ShardId shard, uint16_t listeners_count)
-    : parts_(parts), shard_(shard), listener_failed_(listeners_count, false) {}
+    : parts_(parts),
+      shard_(shard),
+      listeners_count_(listeners_count),
+      listener_failed_(listeners_count, false) {}
 
 void Shortages::accept_failed(uint16_t listener, int32_t result) {
     parts_.metrics.add(Metric::accept_errors_total);
@@ -83,7 +86,7 @@ uint64_t Shortages::next_deadline_ns() const {
 void Shortages::accepts_retry(bool is_accepting) {
     accept_retry_at_ns_ = base::never_ns;
     if (!is_accepting) return;
-    for (uint16_t listener = 0; listener < listener_failed_.size(); ++listener) {
+    for (uint16_t listener = 0; listener < listeners_count_; ++listener) {
         if (listener_failed_[listener]) parts_.reactor.accept_start(listener);
         listener_failed_[listener] = false;
     }

@@ -70,6 +70,7 @@ class Shortages {
 
     const Parts parts_;
     const io::ShardId shard_;
+    const uint16_t listeners_count_;
     Episode episodes_[static_cast<uint8_t>(Kind::count)];
     std::vector<bool> listener_failed_;
     uint64_t accept_retry_at_ns_ = base::never_ns;
