@@ -21,7 +21,7 @@ build: ## build the broker, optimised: build/release/fanfare
 	@cmake --build build/release --target fanfare -j$(JOBS)
 
 run: build ## build the broker and start it (ARGUMENTS='--listen 127.0.0.1:9000')
-	@exec build/release/fanfare serve $(ARGUMENTS)
+	@exec build/release/fanfare serve --examples --topic-rule 'match=chat/#,history_messages=100' $(ARGUMENTS)
 
 test: ## build and run all tests; the last line is the sum
 	@$(DEPENDENCIES) build test

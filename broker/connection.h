@@ -27,12 +27,14 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
 #include "broker/catch_up.h"
 #include "broker/close_codes.h"
 #include "broker/compression.h"
+#include "broker/http_batch.h"
 #include "broker/outbound_queue.h"
 #include "broker/overflow.h"
 #include "broker/pacing.h"
@@ -67,6 +69,8 @@ struct HttpProgress {
     bool is_head = false;        // the same: its answer has no body
     bool continue_sent = false;
     bool awaits_introduction = false;  // a PROXY protocol header must come first
+    std::string cors_origin;           // whose pages may read the answer; empty: no others'
+    std::unique_ptr<HttpBatch> batch;  // of POST /api/publish, until it is answered
 };
 
 // What was received but could not be handled yet.

@@ -1,14 +1,13 @@
 #include "broker/http_surface.h"
 
+#include <charconv>
 #include <cstdio>
 #include <cstring>
 
-#include "broker/browser_client.h"
 #include "codec/proxy_protocol.h"
 #include "codec/reply.h"
-#include "codec/utf8.h"
+#include "io/base/check.h"
 #include "io/base/units.h"
-#include "topics/name.h"
 
 namespace broker {
 
@@ -19,36 +18,54 @@ namespace {
 constexpr std::string_view websocket_path = "/ws";
 constexpr std::string_view echo_path = "/echo";
 constexpr std::string_view topics_path = "/topics/";
-constexpr std::string_view browser_client_path = "/fanfare.js";
+constexpr std::string_view batch_path = "/api/publish";
 constexpr std::string_view json_type = "application/json";
 constexpr std::string_view subprotocols[] = {"fanfare.v1"};
 constexpr std::string_view address_full = "this address has as many connections as it may";
 constexpr std::string_view retry_after = "Retry-After: 5\r\n";
 constexpr const char* stopping_reason = "the broker is stopping";
-// Any page may import it as a module: the code is no secret, and the Origin was checked before.
-constexpr std::string_view browser_client_fields =
-    "Cache-Control: max-age=3600\r\nAccess-Control-Allow-Origin: *\r\n";
-constexpr codec::HttpResponse only_reads{
-    .status = 405, .extra_fields = "Allow: GET, HEAD\r\n", .body = "only GET and HEAD\n"};
+constexpr std::string_view only_reads = "Allow: GET, HEAD\r\n";
+constexpr std::string_view nothing_here =
+    "there is nothing at this path; WebSocket clients connect to /ws";
+// What a page of an allowed origin must ask before it may POST JSON (https://fetch.spec.whatwg.org,
+// §3.2). That it is allowed was checked before.
+constexpr std::string_view preflight_fields =
+    "Access-Control-Allow-Methods: POST\r\n"
+    "Access-Control-Allow-Headers: content-type, idempotency-key\r\n"
+    "Access-Control-Max-Age: 600\r\n";
 
 bool is_read(const codec::HttpRequest& request) {
     return request.method == "GET" || request.method == "HEAD";
 }
 
-// The media type without its parameters.
-std::string_view media_type(std::string_view content_type) {
-    const size_t end = content_type.find_first_of("; \t");
-    return end == std::string_view::npos ? content_type : content_type.substr(0, end);
+// Of refusals by the status alone.
+codec::ErrorCode code_of_status(uint16_t status) {
+    switch (status) {
+        case 403: return codec::ErrorCode::forbidden;
+        case 413: return codec::ErrorCode::too_large;
+        case 503: return codec::ErrorCode::unavailable;
+        default: return codec::ErrorCode::invalid_request;
+    }
 }
 
-std::span<const uint8_t> bytes_of(std::string_view text) {
-    return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
+// A message of a batch is known by its place in it.
+std::string_view write_index(uint32_t index, std::span<char> out) {
+    const std::to_chars_result end = std::to_chars(out.data(), out.data() + out.size(), index);
+    CHECK(end.ec == std::errc());
+    return {out.data(), end.ptr};
+}
+
+uint32_t read_index(std::string_view id) {
+    uint32_t index = 0;
+    const std::from_chars_result end = std::from_chars(id.data(), id.data() + id.size(), index);
+    CHECK(end.ec == std::errc() && end.ptr == id.data() + id.size());
+    return index;
 }
 
 }  // namespace
 
 HttpSurface::HttpSurface(const Parts& parts, io::ShardId shard)
-    : parts_(parts), shard_(shard), metrics_(parts.registry.shard(shard)) {}
+    : parts_(parts), shard_(shard), metrics_(parts.registry.shard(shard)), post_(parts.parser) {}
 
 void HttpSurface::drain() {
     is_draining_ = true;
@@ -188,6 +205,7 @@ bool HttpSurface::serve_next(base::Slot slot, Connection& connection) {
         static_cast<size_t>(request_.content_bytes)};
     progress.keep_alive = request_.keep_alive && !is_draining_;
     progress.is_head = request_.method == "HEAD";
+    progress.cors_origin.clear();
     serve(slot, connection, request_, body, request_bytes);
     return connection.state == State::http && connection.pause == Pause::none;
 }
@@ -198,6 +216,7 @@ void HttpSurface::serve(base::Slot slot, Connection& connection, const codec::Ht
     const codec::Refusal refusal = codec::check_access(
         request,
         {.loopback_only = role.is_loopback, .allowed_origins = parts_.settings.allowed_origins});
+    const bool is_topic = role.serves_clients && request.path.starts_with(topics_path);
     const bool is_echo = parts_.settings.echo && request.path == echo_path;
     const bool is_websocket = role.serves_clients && (is_echo || request.path == websocket_path);
     if (refusal.status != 0) {
@@ -209,14 +228,18 @@ void HttpSurface::serve(base::Slot slot, Connection& connection, const codec::Ht
         upgrade(slot, connection, request, request_bytes);
         return;
     }
-    if (role.serves_clients && request.path.starts_with(topics_path)) {
-        if (!publish(slot, connection, request, body)) return;  // tried again later
-    } else if (role.serves_clients && request.path == browser_client_path) {
-        serve_browser_client(slot, connection, request);
+    if (is_topic) {
+        // The answer may be read by the page that asks: another host's page has an Origin.
+        connection.http->cors_origin = request.field("Origin").value_or("");
+        if (!serve_topic(slot, connection, request, body)) return;  // tried again later
+    } else if (role.serves_admin && request.path == batch_path) {
+        if (!serve_batch(slot, connection, request, body)) return;  // tried again later
+    } else if (const Asset* asset = find_asset(request.path);
+               asset != nullptr && role.serves_clients &&
+               (!asset->is_example || parts_.settings.examples)) {
+        serve_asset(slot, connection, request, *asset);
     } else if (!role.serves_admin || !serve_admin(slot, connection, request)) {
-        respond(slot, connection,
-                {.status = 404,
-                 .body = "there is nothing at this path; WebSocket clients connect to /ws\n"});
+        respond_error(slot, connection, 404, codec::ErrorCode::invalid_request, nothing_here);
     }
     if (connection.state != State::http) return;
     consume(*connection.http, request_bytes);
@@ -324,51 +347,47 @@ void HttpSurface::send_welcome(base::Slot slot) {
     parts_.outbox.send_control(slot, codec::Opcode::text, text_);
 }
 
-bool HttpSurface::publish(base::Slot slot, Connection& connection,
-                          const codec::HttpRequest& request, std::string_view body) {
-    if (request.method != "POST") {
-        respond(slot, connection,
-                {.status = 405, .extra_fields = "Allow: POST\r\n", .body = "publish with POST\n"});
-        return true;
-    }
+bool HttpSurface::refuses_publishes(base::Slot slot, Connection& connection) {
     if (connection.is_over_address) {
         refuse(slot, connection, 429, address_full, retry_after);
         return true;
     }
-    if (is_draining_ || connection.is_over_limit || parts_.memory.is_full()) {
-        refuse(slot, connection, 503, "the broker takes no publishes now", retry_after);
+    if (!is_draining_ && !connection.is_over_limit && !parts_.memory.is_full()) return false;
+    refuse(slot, connection, 503, "the broker takes no publishes now", retry_after);
+    return true;
+}
+
+bool HttpSurface::serve_topic(base::Slot slot, Connection& connection,
+                              const codec::HttpRequest& request, std::string_view body) {
+    if (request.method == "OPTIONS") {
+        respond(slot, connection, {.status = 204, .extra_fields = preflight_fields});
         return true;
     }
-    if (!may_publish(slot, connection)) return true;
-    topic_.clear();
-    if (!codec::percent_decode(request.path.substr(topics_path.size()), topic_)) {
-        respond(slot, connection, {.status = 400, .body = "the path has a malformed %-escape\n"});
+    if (request.method != "POST") {
+        respond_error(slot, connection, 405, codec::ErrorCode::invalid_request, "publish with POST",
+                      "Allow: POST, OPTIONS\r\n");
         return true;
     }
-    const topics::NameError error = topics::check_publishable(topic_);
-    if (error != topics::NameError::none) {
-        body_.assign(topics::describe(error)).append("\n");
-        const uint16_t status = error == topics::NameError::reserved ? 403 : 400;
-        respond(slot, connection, {.status = status, .body = body_});
-        return true;
-    }
-    codec::Payload payload;
-    const char* refusal = nullptr;
-    if (!classify(request, body, payload, refusal)) {
-        respond(slot, connection, {.status = 400, .body = refusal});
+    if (refuses_publishes(slot, connection) || !may_publish(slot, connection)) return true;
+    PostedMessage message;
+    const PostRefusal refusal =
+        post_.read_message(request, request.path.substr(topics_path.size()), body, message);
+    if (refusal.status != 0) {
+        respond_error(slot, connection, refusal.status, refusal.code, refusal.reason);
         return true;
     }
     const Publication publication{
         .origin = {.shard = shard_, .slot = slot, .echo = true, .wants_answer = true, .id = {}},
-        .topic = topic_,
-        .payload = payload};
+        .topic = message.topic,
+        .payload = message.payload,
+        .key = message.key};
     PublishResult result;
     const Fanout::Published outcome = parts_.fanout.publish(publication, result);
     if (outcome != Fanout::Published::blocked) {
         parts_.pacing.done(connection.pace, Pacing::Kind::publish, parts_.reactor.now_ns());
     }
     switch (outcome) {
-        case Fanout::Published::sequenced: published(slot, result); return true;
+        case Fanout::Published::sequenced: respond_published(slot, connection, result); return true;
         case Fanout::Published::forwarded: connection.http->awaits_answer = true; return true;
         case Fanout::Published::blocked: pause(slot, connection, Pause::lanes); return false;
     }
@@ -384,61 +403,109 @@ bool HttpSurface::may_publish(base::Slot slot, Connection& connection) {
     }
     const uint64_t wait_s = (wait_ns + base::ns_per_s - 1) / base::ns_per_s;
     const std::string retry_field = "Retry-After: " + std::to_string(wait_s) + "\r\n";
-    respond(slot, connection,
-            {.status = 429,
-             .extra_fields = retry_field,
-             .body = "this connection publishes faster than it may\n"});
+    respond_error(slot, connection, 429, codec::ErrorCode::rate_limited,
+                  "this connection publishes faster than it may", retry_field);
     return false;
 }
 
-bool HttpSurface::classify(const codec::HttpRequest& request, std::string_view body,
-                           codec::Payload& payload, const char*& refusal) {
-    const std::string_view type = media_type(request.field("Content-Type").value_or(""));
-    payload.bytes = body;
-    if (codec::equals_ignoring_case(type, json_type) || type.ends_with("+json")) {
-        payload.kind = codec::PayloadKind::json;
-        refusal = "the body is not one JSON text by RFC 8259 without duplicate keys\n";
-        return parts_.parser.validate_json(body);
-    }
-    // What curl -d sends unless told otherwise, and no type at all: JSON if it is, else text.
-    const bool is_guess =
-        type.empty() || codec::equals_ignoring_case(type, "application/x-www-form-urlencoded");
-    if (is_guess && parts_.parser.validate_json(body)) {
-        payload.kind = codec::PayloadKind::json;
+bool HttpSurface::serve_batch(base::Slot slot, Connection& connection,
+                              const codec::HttpRequest& request, std::string_view body) {
+    if (request.method != "POST") {
+        respond_error(slot, connection, 405, codec::ErrorCode::invalid_request, "publish with POST",
+                      "Allow: POST\r\n");
         return true;
     }
-    if (is_guess || codec::equals_ignoring_case(type.substr(0, 5), "text/")) {
-        payload.kind = codec::PayloadKind::text;
-        refusal = "the body is not UTF-8; send other bytes as application/octet-stream\n";
-        return codec::is_utf8(bytes_of(body));
+    if (refuses_publishes(slot, connection)) return true;
+    uint32_t messages_count = 0;
+    const PostRefusal refusal = post_.read_batch(body, messages_count);
+    if (refusal.status != 0) {
+        respond_error(slot, connection, refusal.status, refusal.code, refusal.reason);
+        return true;
     }
-    payload.kind = codec::PayloadKind::binary;
+    return publish_batch(slot, connection, messages_count);
+}
+
+bool HttpSurface::publish_batch(base::Slot slot, Connection& connection, uint32_t messages_count) {
+    std::unique_ptr<HttpBatch>& batch = connection.http->batch;
+    if (batch == nullptr) {
+        batch = std::make_unique<HttpBatch>();
+        batch->results.resize(messages_count);
+    }
+    for (; batch->next_message < messages_count; ++batch->next_message) {
+        const PostedMessage message = post_.message(batch->next_message);
+        char digits[10];
+        const Publication publication{.origin = {.shard = shard_,
+                                                 .slot = slot,
+                                                 .echo = true,
+                                                 .wants_answer = true,
+                                                 .id = write_index(batch->next_message, digits)},
+                                      .topic = message.topic,
+                                      .payload = message.payload,
+                                      .key = message.key};
+        PublishResult& result = batch->results[batch->next_message];
+        switch (parts_.fanout.publish(publication, result)) {
+            case Fanout::Published::sequenced: break;
+            case Fanout::Published::forwarded: ++batch->answers_missing; break;
+            case Fanout::Published::blocked: pause(slot, connection, Pause::lanes); return false;
+        }
+    }
+    if (batch->answers_missing > 0) {
+        connection.http->awaits_answer = true;
+    } else {
+        respond_batch(slot, connection);
+    }
     return true;
 }
 
-void HttpSurface::published(base::Slot slot, const PublishResult& result) {
+void HttpSurface::published(base::Slot slot, const Origin& origin, const PublishResult& result) {
     Connection& connection = parts_.connections.at(slot);
-    const bool was_awaiting = connection.http->awaits_answer;
-    connection.http->awaits_answer = false;
+    HttpProgress& progress = *connection.http;
+    if (progress.batch != nullptr) {
+        progress.batch->results[read_index(origin.id)] = result;
+        // Without awaits_answer some of its messages are still to be published.
+        if (--progress.batch->answers_missing > 0 || !progress.awaits_answer) return;
+    }
+    progress.awaits_answer = false;
+    if (progress.batch != nullptr) {
+        respond_batch(slot, connection);
+    } else {
+        respond_published(slot, connection, result);
+    }
+    if (connection.state == State::http) resume(slot, connection);
+}
+
+void HttpSurface::respond_published(base::Slot slot, Connection& connection,
+                                    const PublishResult& result) {
     body_.clear();
     codec::append_published(body_, {}, result.position, result.is_duplicate);
     body_.push_back('\n');
     respond(slot, connection, {.status = 200, .content_type = json_type, .body = body_});
-    if (!was_awaiting || connection.state != State::http) return;
-    resume(slot, connection);
 }
 
-void HttpSurface::serve_browser_client(base::Slot slot, Connection& connection,
-                                       const codec::HttpRequest& request) {
+void HttpSurface::respond_batch(base::Slot slot, Connection& connection) {
+    const std::unique_ptr<HttpBatch> batch = std::move(connection.http->batch);
+    body_.clear();
+    HttpPost::append_results(body_, batch->results);
+    respond(slot, connection, {.status = 200, .content_type = json_type, .body = body_});
+}
+
+void HttpSurface::serve_asset(base::Slot slot, Connection& connection,
+                              const codec::HttpRequest& request, const Asset& asset) {
     if (!is_read(request)) {
-        respond(slot, connection, only_reads);
+        respond_error(slot, connection, 405, codec::ErrorCode::invalid_request, "only GET and HEAD",
+                      only_reads);
         return;
     }
+    const EmbeddedFile file = asset.file();
+    // It is asked for each time, so that a page never meets the client of an older broker; the
+    // answer is almost always 304.
+    body_.assign("Cache-Control: no-cache\r\nETag: ").append(file.etag).append("\r\n");
+    body_.append(asset.extra_fields);
     respond(slot, connection,
-            {.status = 200,
-             .content_type = "text/javascript; charset=utf-8",
-             .extra_fields = browser_client_fields,
-             .body = browser_client()});
+            {.status = static_cast<uint16_t>(is_known_to_client(request, file.etag) ? 304 : 200),
+             .content_type = asset.content_type,
+             .extra_fields = body_,
+             .body = file.bytes});
 }
 
 bool HttpSurface::serve_admin(base::Slot slot, Connection& connection,
@@ -448,7 +515,8 @@ bool HttpSurface::serve_admin(base::Slot slot, Connection& connection,
     const bool is_ready = request.path == "/readyz";
     if (!is_metrics && !is_health && !is_ready) return false;
     if (!is_read(request)) {
-        respond(slot, connection, only_reads);
+        respond_error(slot, connection, 405, codec::ErrorCode::invalid_request, "only GET and HEAD",
+                      only_reads);
         return true;
     }
     body_.clear();
@@ -475,6 +543,11 @@ void HttpSurface::respond(base::Slot slot, Connection& connection,
     connection.http->is_answered = true;
     complete.keep_alive = connection.http->keep_alive;
     complete.head_only = connection.http->is_head;
+    if (!connection.http->cors_origin.empty()) {
+        fields_.assign(response.extra_fields).append("Access-Control-Allow-Origin: ");
+        fields_.append(connection.http->cors_origin).append("\r\nVary: Origin\r\n");
+        complete.extra_fields = fields_;
+    }
     text_.clear();
     codec::append_http_response(text_, complete);
     parts_.outbox.send_raw(slot, text_);
@@ -488,8 +561,18 @@ void HttpSurface::respond(base::Slot slot, Connection& connection,
 void HttpSurface::refuse(base::Slot slot, Connection& connection, uint16_t status,
                          std::string_view reason, std::string_view extra_fields) {
     connection.http->keep_alive = false;
-    body_.assign(reason).append("\n");
-    respond(slot, connection, {.status = status, .extra_fields = extra_fields, .body = body_});
+    respond_error(slot, connection, status, code_of_status(status), reason, extra_fields);
+}
+
+void HttpSurface::respond_error(base::Slot slot, Connection& connection, uint16_t status,
+                                codec::ErrorCode code, std::string_view reason,
+                                std::string_view extra_fields) {
+    body_.clear();
+    codec::append_error(body_, {}, code, reason);
+    body_.push_back('\n');
+    respond(
+        slot, connection,
+        {.status = status, .content_type = json_type, .extra_fields = extra_fields, .body = body_});
 }
 
 void HttpSurface::pause(base::Slot slot, Connection& connection, Pause reason) {

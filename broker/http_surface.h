@@ -1,15 +1,17 @@
 // HttpSurface: what is answered over HTTP: the upgrade at /ws, publishing at POST /topics/<topic>,
-// the client for browsers at /fanfare.js, and the admin surface (/metrics, /healthz, /readyz) where
-// the listener offers it.
+// the client for browsers at /fanfare.js, and the admin surface (/metrics, /healthz, /readyz, POST
+// /api/publish) where the listener offers it.
 //
 // Owner: a shard has one for all its connections; a connection's own progress stands in
 // HttpProgress. Thread: its shard's.
 // Invariants:
 //  1. Requests of a connection are answered in order, one at a time; further ones wait in its
 //     buffer, which is bounded: beyond it nothing is read.
-//  2. Every refusal has its status and a body that says why; a refusal that leaves the stream's
-//     state unclear closes.
+//  2. Every refusal has its status and a body that says why, as the native dialect's `error`; a
+//     refusal that leaves the stream's state unclear closes.
 //  3. Bytes behind an upgrade request are the first bytes of the WebSocket.
+//  4. A message of a batch is published once, though the request is read again whenever it has to
+//     wait for room in the lanes.
 #pragma once
 
 #include <cstdint>
@@ -19,8 +21,10 @@
 #include <vector>
 
 #include "broker/admission.h"
+#include "broker/assets.h"
 #include "broker/connection.h"
 #include "broker/fanout.h"
+#include "broker/http_post.h"
 #include "broker/lifecycle.h"
 #include "broker/listeners.h"
 #include "broker/log.h"
@@ -65,8 +69,8 @@ class HttpSurface {
     // A new connection, which Admission knows.
     void accepted(base::Slot slot);
     void receive(base::Slot slot, std::span<const uint8_t> bytes);
-    // The owner's answer to a POST that was forwarded.
-    void published(base::Slot slot, const PublishResult& result);
+    // An owner's answer to a message of a POST that was forwarded.
+    void published(base::Slot slot, const Origin& origin, const PublishResult& result);
     // After a completed send: resumes if unread answers were the reason for a pause.
     void sent(base::Slot slot);
     // Tries those again that wait for room in the lanes.
@@ -96,15 +100,25 @@ class HttpSurface {
     codec::Refusal admit(base::Slot slot, const codec::HttpRequest& request);
     // Whether the connection may publish once more; else it is answered 429.
     bool may_publish(base::Slot slot, Connection& connection);
-    bool publish(base::Slot slot, Connection& connection, const codec::HttpRequest& request,
-                 std::string_view body);
-    bool classify(const codec::HttpRequest& request, std::string_view body, codec::Payload& payload,
-                  const char*& refusal);
-    void serve_browser_client(base::Slot slot, Connection& connection,
-                              const codec::HttpRequest& request);
+    // False: the request has to wait for room in the lanes, and is served again.
+    bool serve_topic(base::Slot slot, Connection& connection, const codec::HttpRequest& request,
+                     std::string_view body);
+    bool serve_batch(base::Slot slot, Connection& connection, const codec::HttpRequest& request,
+                     std::string_view body);
+    // Whether publishing is refused now, which it has answered then.
+    bool refuses_publishes(base::Slot slot, Connection& connection);
+    bool publish_batch(base::Slot slot, Connection& connection, uint32_t messages_count);
+    void serve_asset(base::Slot slot, Connection& connection, const codec::HttpRequest& request,
+                     const Asset& asset);
     bool serve_admin(base::Slot slot, Connection& connection, const codec::HttpRequest& request);
 
     void respond(base::Slot slot, Connection& connection, const codec::HttpResponse& response);
+    void respond_published(base::Slot slot, Connection& connection, const PublishResult& result);
+    void respond_batch(base::Slot slot, Connection& connection);
+    void respond_error(base::Slot slot, Connection& connection, uint16_t status,
+                       codec::ErrorCode code, std::string_view reason,
+                       std::string_view extra_fields = {});
+    // Answers with an error, and closes.
     void refuse(base::Slot slot, Connection& connection, uint16_t status, std::string_view reason,
                 std::string_view extra_fields = {});
     // Why no further WebSocket is taken now; empty when one is.
@@ -123,7 +137,8 @@ class HttpSurface {
     codec::HttpRequest request_;  // scratch: it is large
     std::string text_;            // scratch
     std::string body_;            // scratch
-    std::string topic_;           // scratch
+    std::string fields_;          // scratch
+    HttpPost post_;
 };
 
 }  // namespace broker

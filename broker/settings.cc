@@ -62,6 +62,8 @@ const Setting table[] = {
      "Serve /echo, which sends every message back, for WebSocket test suites: any subprotocol, up "
      "to 64 MiB.",
      reloadable},
+    {"examples", Kind::flag, &Settings::examples, 0, 0,
+     "Serve /examples/chat.html and other pages to try the broker with."},
     {"compression", Kind::on_off, &Settings::compression, 0, 0,
      "permessage-deflate for clients that offer it; what is broadcast is compressed once for all "
      "of them.",

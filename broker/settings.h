@@ -31,6 +31,7 @@ struct Settings {
     uint64_t workers = 0;  // 0: auto
     bool pin = false;
     bool echo = false;
+    bool examples = false;
     bool compression = true;
     uint64_t compression_threshold_bytes = 256;
     uint64_t compression_contexts_max = 0;

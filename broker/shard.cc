@@ -427,7 +427,7 @@ void Shard::Impl::on_result(Record& record) {
             const Connection* connection = connections.find(origin.slot);
             if (connection == nullptr) return;
             if (connection->state == State::open) session.published(origin.slot, origin, result);
-            if (connection->state == State::http) http.published(origin.slot, result);
+            if (connection->state == State::http) http.published(origin.slot, origin, result);
             return;
         }
         case RecordType::heads:

@@ -44,6 +44,8 @@ constexpr uint32_t bit(Field field) {
 
 constexpr uint32_t filter_fields = bit(Field::filter) | bit(Field::filters);
 constexpr uint32_t payload_fields = bit(Field::data) | bit(Field::text) | bit(Field::base64);
+// Of a message in a batch. Nobody is connected to whom it could come back, so there is no echo.
+constexpr uint32_t message_fields = bit(Field::topic) | payload_fields | bit(Field::key);
 
 // The name's length leaves at most four candidates.
 bool find_field(std::string_view name, Field& field) {
@@ -108,7 +110,11 @@ struct CommandParser::Impl {
 
     explicit Impl(uint64_t seed) : reader(seed) {}
 
+    void begin();
     Result parse(std::string_view frame);
+    Result parse_batch(std::string_view body);
+    Result finish(bool is_valid, const char* shape_reason);
+    bool walk_batch(const char** shape_reason);
     bool walk_array(const char** shape_reason);
     bool walk_command();
     void link_views();
@@ -145,6 +151,7 @@ struct CommandParser::Impl {
     StartReader start_reader{reader, reasons};
 
     uint32_t slots_count = 0;
+    bool is_batch = false;  // the objects are messages: publishes that do not say so
 
     // Of the command that is being walked.
     uint32_t present = 0;
@@ -158,6 +165,10 @@ CommandParser::~CommandParser() = default;
 
 CommandParser::Result CommandParser::parse(std::string_view frame) {
     return impl_->parse(frame);
+}
+
+CommandParser::Result CommandParser::parse_batch(std::string_view body) {
+    return impl_->parse_batch(body);
 }
 
 const Command& CommandParser::command(uint32_t index) const {
@@ -175,11 +186,16 @@ bool CommandParser::validate_json(std::string_view text, const char** reason) {
     return false;
 }
 
-CommandParser::Result CommandParser::Impl::parse(std::string_view frame) {
+void CommandParser::Impl::begin() {
     slots_count = 0;
     filters.clear();
     start_reader.begin_frame();
     reasons.clear();
+}
+
+CommandParser::Result CommandParser::Impl::parse(std::string_view frame) {
+    begin();
+    is_batch = false;
     const char* shape_reason = nullptr;
     bool is_valid = reader.begin(frame);
     if (is_valid) {
@@ -194,6 +210,18 @@ CommandParser::Result CommandParser::Impl::parse(std::string_view frame) {
             is_valid = reader.read_value(value);
         }
     }
+    return finish(is_valid, shape_reason);
+}
+
+CommandParser::Result CommandParser::Impl::parse_batch(std::string_view body) {
+    begin();
+    is_batch = true;
+    const char* shape_reason = nullptr;
+    const bool is_valid = reader.begin(body) && walk_batch(&shape_reason);
+    return finish(is_valid, shape_reason);
+}
+
+CommandParser::Result CommandParser::Impl::finish(bool is_valid, const char* shape_reason) {
     Result result;
     if (!is_valid) {
         result.error = ErrorCode::invalid_json;
@@ -213,6 +241,33 @@ CommandParser::Result CommandParser::Impl::parse(std::string_view frame) {
     return result;
 }
 
+bool CommandParser::Impl::walk_batch(const char** shape_reason) {
+    JsonValue value;
+    if (reader.peek() != '{') {
+        *shape_reason = "the body is not an object";
+        return reader.read_value(value);
+    }
+    if (!reader.enter()) return false;
+    bool has_messages = false;
+    while (true) {
+        bool has_member = false;
+        if (!reader.next_member(has_member)) return false;
+        if (!has_member) break;
+        std::string_view name;
+        if (!reader.read_key(name)) return false;
+        if (name == "messages" && reader.peek() == '[') {
+            has_messages = true;
+            if (!walk_array(shape_reason)) return false;
+            continue;
+        }
+        *shape_reason = name == "messages" ? "messages is not an array"
+                                           : "the body has another member than messages";
+        if (!reader.read_value(value)) return false;
+    }
+    if (!has_messages && *shape_reason == nullptr) *shape_reason = "messages is missing";
+    return true;
+}
+
 // Walks on after a wrong shape was found: what is not JSON is told first.
 bool CommandParser::Impl::walk_array(const char** shape_reason) {
     if (!reader.enter()) return false;
@@ -222,7 +277,7 @@ bool CommandParser::Impl::walk_array(const char** shape_reason) {
         if (!reader.next_member(has_member)) return false;
         if (!has_member) break;
         if (++members_count > commands_per_frame_max) {
-            *shape_reason = "the array has more than 1,000 commands";
+            *shape_reason = "the array has more than 1,000 entries";
         } else if (reader.peek() != '{') {
             *shape_reason = "the array has something else than objects";
         }
@@ -230,7 +285,7 @@ bool CommandParser::Impl::walk_array(const char** shape_reason) {
         const bool is_command = *shape_reason == nullptr;
         if (is_command ? !walk_command() : !reader.read_value(value)) return false;
     }
-    if (members_count == 0) *shape_reason = "the array has no commands";
+    if (members_count == 0) *shape_reason = "the array is empty";
     return true;
 }
 
@@ -297,6 +352,11 @@ void CommandParser::Impl::end_reason(Slot& slot, size_t begin) {
 }
 
 void CommandParser::Impl::interpret(Slot& slot) {
+    if (is_batch) {
+        slot.command.op = CommandOp::publish;
+        if (check_fields(slot)) interpret_publish(slot);
+        return;
+    }
     if (!interpret_id(slot) || !interpret_op(slot) || !check_fields(slot)) return;
     switch (slot.command.op) {
         case CommandOp::subscribe: interpret_subscribe(slot); return;
@@ -353,16 +413,18 @@ bool CommandParser::Impl::interpret_op(Slot& slot) {
 bool CommandParser::Impl::check_fields(Slot& slot) {
     if (has_unknown) {
         const size_t begin = reasons.size();
-        reasons.append("no command has a field ");
+        reasons.append(is_batch ? "no message has a field " : "no command has a field ");
         append_quoted(reasons, unknown_name);
         end_reason(slot, begin);
         return refuse(slot, ErrorCode::invalid_command, "");
     }
-    const uint32_t allowed = allowed_fields(slot.command.op) | bit(Field::op) | bit(Field::id);
+    const uint32_t allowed =
+        is_batch ? message_fields
+                 : allowed_fields(slot.command.op) | bit(Field::op) | bit(Field::id);
     const uint32_t misplaced = present & ~allowed;
     if (misplaced == 0) return true;
     const size_t begin = reasons.size();
-    reasons.append("this op has no field ");
+    reasons.append(is_batch ? "a message has no field " : "this op has no field ");
     append_quoted(reasons, field_names[std::countr_zero(misplaced)]);
     end_reason(slot, begin);
     return refuse(slot, ErrorCode::invalid_command, "");

@@ -14,6 +14,9 @@
 //  4. Views of a Command point into the frame or into the parser's scratch; they die at the next
 //     parse() or validate_json().
 //
+//  5. A batch (the body of POST /api/publish) is validated as a frame is; its messages are handed
+//     out as publish commands without id.
+//
 // Limits: commands_per_frame_max, filters_per_command_max, command_id_bytes_max,
 // command_key_bytes_max, json_depth_max (which counts from the outside of the frame), and those of
 // start.h.
@@ -70,7 +73,12 @@ class CommandParser {
     // `frame` must be followed by base::readable_padding_bytes readable bytes and be valid UTF-8.
     [[nodiscard]] Result parse(std::string_view frame);
 
-    // The commands of the last frame, in order; index < commands_count.
+    // `{"messages":[{"topic":…,"data":…,"key":…},…]}`: each message has the fields of a publish but
+    // op, id and echo. At most commands_per_frame_max. `body` as `frame` above, but it need not be
+    // valid UTF-8: what is not is no JSON.
+    [[nodiscard]] Result parse_batch(std::string_view body);
+
+    // The commands of the last frame or batch, in order; index < commands_count.
     const Command& command(uint32_t index) const;
 
     // Whether `text` is one JSON value by invariant 1, of whatever type (for the HTTP surface and

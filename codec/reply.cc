@@ -186,6 +186,18 @@ void append_published(std::string& out, std::string_view id, const Position& pos
     out.append(is_duplicate ? ",\"duplicate\":true}" : "}");
 }
 
+void append_result(std::string& out, const Position& position, bool is_duplicate) {
+    const size_t begin = out.size();
+    append_position_member(out, position);
+    if (is_duplicate) out.append(",\"duplicate\":true");
+    if (out.size() == begin) {
+        out.push_back('{');
+    } else {
+        out[begin] = '{';  // in the place of the first member's comma
+    }
+    out.push_back('}');
+}
+
 void append_pong(std::string& out, std::string_view id) {
     append_answer(out, "{\"op\":\"pong\"", id);
 }

@@ -46,6 +46,8 @@ void append_unsubscribed(std::string& out, std::string_view id);
 // The position may be none.
 void append_published(std::string& out, std::string_view id, const Position& position,
                       bool is_duplicate);
+// One of the results of a batch. The position may be none.
+void append_result(std::string& out, const Position& position, bool is_duplicate);
 void append_pong(std::string& out, std::string_view id);
 void append_heartbeat(std::string& out);
 // The position may be none.

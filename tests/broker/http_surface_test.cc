@@ -5,41 +5,21 @@
 #include <string>
 #include <vector>
 
-#include "broker/browser_client.h"
+#include "broker/embedded_files.h"
+#include "tests/broker/http_text.h"
 #include "tests/broker/shard_world.h"
 
 namespace broker {
 namespace {
 
+using testing::body_of;
+using testing::closes;
+using testing::get;
 using testing::Peer;
+using testing::post;
+using testing::status_of;
 using testing::World;
 using testing::WorldOptions;
-
-std::string get(std::string_view path, std::string_view extra_fields = {}) {
-    return "GET " + std::string(path) + " HTTP/1.1\r\nHost: localhost\r\n" +
-           std::string(extra_fields) + "\r\n";
-}
-
-std::string post(std::string_view path, std::string_view type, std::string_view body,
-                 std::string_view extra_fields = {}) {
-    std::string request = "POST " + std::string(path) + " HTTP/1.1\r\nHost: localhost\r\n";
-    if (!type.empty()) request.append("Content-Type: ").append(type).append("\r\n");
-    request.append("Content-Length: ").append(std::to_string(body.size())).append("\r\n");
-    return request.append(extra_fields).append("\r\n").append(body);
-}
-
-uint16_t status_of(const std::string& response) {
-    if (!response.starts_with("HTTP/1.1 ")) return 0;
-    return static_cast<uint16_t>(std::stoi(response.substr(9, 3)));
-}
-
-std::string body_of(const std::string& response) {
-    return response.substr(response.find("\r\n\r\n") + 4);
-}
-
-bool closes(const std::string& response) {
-    return response.find("Connection: close\r\n") != std::string::npos;
-}
 
 struct Refusal {
     const char* what;
@@ -110,7 +90,7 @@ void expect_refusals(const std::vector<Refusal>& refusals) {
         peer.send(one.request);
         const std::string response = peer.take_response();
         EXPECT_EQ(status_of(response), one.status);
-        EXPECT_NE(body_of(response), "") << "a refusal says why";
+        EXPECT_TRUE(body_of(response).starts_with("{\"op\":\"error\",\"code\":\"")) << "and why";
         EXPECT_EQ(closes(response), one.closes);
         EXPECT_EQ(peer.socket().write_shut, one.closes);
         if (one.closes) {
@@ -462,13 +442,56 @@ TEST(HttpSurface, TheClientForBrowsersIsServed) {
         EXPECT_EQ(status_of(response), 200);
         EXPECT_NE(response.find("Content-Type: text/javascript; charset=utf-8\r\n"),
                   std::string::npos);
-        EXPECT_NE(response.find("Cache-Control: max-age=3600\r\n"), std::string::npos);
+        EXPECT_NE(response.find("Cache-Control: no-cache\r\n"), std::string::npos);
         EXPECT_NE(response.find("Access-Control-Allow-Origin: *\r\n"), std::string::npos);
-        EXPECT_EQ(body_of(response), browser_client());
+        EXPECT_EQ(body_of(response), browser_client().bytes);
     }
-    EXPECT_NE(browser_client().find("export class Fanfare {"), std::string_view::npos);
+    EXPECT_NE(browser_client().bytes.find("export class Fanfare {"), std::string_view::npos);
     peer.send(get("/fanfare.js/"));
     EXPECT_EQ(status_of(peer.take_response()), 404);
+}
+
+TEST(HttpSurface, WhoHasAFileAlreadyIsNotSentItAgain) {
+    World world;
+    const Peer peer = world.connect();
+    peer.send(get("/fanfare.js"));
+    const std::string first = peer.take_response();
+    const size_t begin = first.find("ETag: ") + 6;
+    const std::string etag = first.substr(begin, first.find("\r\n", begin) - begin);
+    EXPECT_EQ(etag, browser_client().etag);
+    for (const std::string& known : {etag, "W/" + etag, "\"other\", " + etag, std::string("*")}) {
+        peer.send(get("/fanfare.js", "If-None-Match: " + known + "\r\n"));
+        const std::string response = peer.take_bytes();
+        EXPECT_EQ(status_of(response), 304) << known;
+        EXPECT_TRUE(response.ends_with("\r\n\r\n")) << "no body";
+        EXPECT_NE(response.find("ETag: " + etag + "\r\n"), std::string::npos);
+    }
+    peer.send(get("/fanfare.js", "If-None-Match: \"other\"\r\n"));
+    EXPECT_EQ(status_of(peer.take_response()), 200);
+}
+
+TEST(HttpSurface, ExamplesAreServedWhereTheyAreAskedFor) {
+    const std::pair<const char*, EmbeddedFile> pages[] = {
+        {"/examples/chat.html", example_chat()},
+        {"/examples/dashboard.html", example_dashboard()},
+        {"/examples/raw.html", example_raw()}};
+    World without;
+    WorldOptions options;
+    options.settings.examples = true;
+    World with(options);
+    const Peer refused = without.connect();
+    const Peer served = with.connect();
+    for (const auto& [path, file] : pages) {
+        refused.send(get(path));
+        EXPECT_EQ(status_of(refused.take_response()), 404) << path;
+        served.send(get(path));
+        const std::string response = served.take_response();
+        EXPECT_EQ(status_of(response), 200) << path;
+        EXPECT_NE(response.find("Content-Type: text/html; charset=utf-8\r\n"), std::string::npos);
+        EXPECT_EQ(body_of(response), file.bytes) << path;
+    }
+    served.send(get("/examples/nothing.html"));
+    EXPECT_EQ(status_of(served.take_response()), 404);
 }
 
 TEST(HttpSurface, HealthAndReadinessAreTold) {

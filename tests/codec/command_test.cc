@@ -186,7 +186,7 @@ TEST(Command, FramesThatAreRefusedAsAWhole) {
         {"1", ErrorCode::invalid_command, "neither an object nor an array"},
         {R"("ping")", ErrorCode::invalid_command, "neither an object nor an array"},
         {"null", ErrorCode::invalid_command, "neither an object nor an array"},
-        {"[]", ErrorCode::invalid_command, "no commands"},
+        {"[]", ErrorCode::invalid_command, "empty"},
         {"[1]", ErrorCode::invalid_command, "else than objects"},
         {R"([{"op":"ping"},[{"op":"ping"}]])", ErrorCode::invalid_command, "else than objects"},
         {R"([{"op":"ping"},null])", ErrorCode::invalid_command, "else than objects"},
@@ -398,6 +398,52 @@ TEST(Command, DamagedFramesNeverHurt) {
         }
     }
     EXPECT_GT(handed_out_count, 10'000u);
+}
+
+TEST(CommandBatch, MessagesArePublishesWithoutAnOp) {
+    CommandParser parser(1);
+    const testing::Padded body(
+        R"({"messages":[{"topic":"a","data":[1]},{"base64":"AP8=","topic":"b","key":"k"},)"
+        R"({"topic":"c"},{"op":"publish","topic":"d","data":1},)"
+        R"({"topic":"e","data":1,"echo":true}]})");
+    const CommandParser::Result result = parser.parse_batch(body.view());
+    ASSERT_EQ(result.error, ErrorCode::none);
+    ASSERT_EQ(result.commands_count, 5u);
+    EXPECT_EQ(parser.command(0).op, CommandOp::publish);
+    EXPECT_EQ(parser.command(0).topic, "a");
+    EXPECT_EQ(parser.command(0).payload.bytes, "[1]");
+    EXPECT_EQ(parser.command(1).payload.bytes, std::string_view("\0\xff", 2));
+    EXPECT_EQ(parser.command(1).key, "k");
+    for (const uint32_t index : {2u, 3u, 4u}) {
+        EXPECT_EQ(parser.command(index).error, ErrorCode::invalid_command) << index;
+    }
+    // The next frame is one of commands again.
+    const testing::Padded frame(R"({"op":"ping","id":1})");
+    ASSERT_EQ(parser.parse(frame.view()).commands_count, 1u);
+    EXPECT_EQ(parser.command(0).op, CommandOp::ping);
+}
+
+TEST(CommandBatch, IsRefusedAsAWhole) {
+    const std::pair<const char*, ErrorCode> bodies[] = {
+        {"", ErrorCode::invalid_json},
+        {R"({"messages":[{"topic":"a","data":1}]} 1)", ErrorCode::invalid_json},
+        {R"({"messages":[{"topic":"a","data":1}],"messages":[]})", ErrorCode::invalid_json},
+        {R"({"messages":[{"topic":"a","data":{"x":1,"x":2}}]})", ErrorCode::invalid_json},
+        {R"({"other":{"x":1,"x":2},"messages":[]})", ErrorCode::invalid_json},
+        {R"([{"topic":"a","data":1}])", ErrorCode::invalid_command},
+        {R"({"messages":[]})", ErrorCode::invalid_command},
+        {R"({"messages":[[]]})", ErrorCode::invalid_command},
+        {R"({"messages":null})", ErrorCode::invalid_command},
+        {R"({"messages":[{"topic":"a","data":1}],"more":1})", ErrorCode::invalid_command},
+    };
+    for (const auto& [text, error] : bodies) {
+        CommandParser parser(1);
+        const testing::Padded body(text);
+        const CommandParser::Result result = parser.parse_batch(body.view());
+        EXPECT_EQ(result.error, error) << text;
+        EXPECT_NE(result.reason, "") << text;
+        EXPECT_EQ(result.commands_count, 0u) << text;
+    }
 }
 
 }  // namespace

@@ -99,6 +99,14 @@ TEST(Reply, PublishedTellsPositionAndDuplicateOnlyWhereThereAreAny) {
               R"("duplicate":true})");
 }
 
+TEST(Reply, AResultOfABatchTellsNoMore) {
+    EXPECT_EQ(built(append_result, Position(), false), "{}");
+    EXPECT_EQ(built(append_result, Position(), true), R"({"duplicate":true})");
+    EXPECT_EQ(built(append_result, Position{5, 1042}, false), R"({"pos":"5:1042"})");
+    EXPECT_EQ(built(append_result, Position{5, 1042}, true),
+              R"({"pos":"5:1042","duplicate":true})");
+}
+
 TEST(Reply, CursorsLeaveOutOffsetZero) {
     const auto told = [](std::vector<Position> positions) {
         return built(append_position_told, Cursor{.epoch = "e", .positions = positions});

@@ -77,5 +77,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const bool is_json = codec::testing::is_reference_json(padded.view());
     CHECK((result.error != codec::ErrorCode::invalid_json) == is_json);
     CHECK(second_parser.validate_json(padded.view()) == is_json);
+    const codec::CommandParser::Result batch = parser.parse_batch(padded.view());
+    CHECK((batch.error != codec::ErrorCode::invalid_json) == is_json);
+    CHECK((batch.error == codec::ErrorCode::none) == (batch.commands_count > 0));
+    for (uint32_t index = 0; index < batch.commands_count; ++index) {
+        CHECK(parser.command(index).op == codec::CommandOp::publish);
+        CHECK(parser.command(index).id.empty() && parser.command(index).echo);
+        check_command(parser.command(index), second_parser);
+    }
     return 0;
 }
