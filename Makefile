@@ -1,6 +1,6 @@
 # The entry points. Everything of substance is in CMake (CMakePresets.json) and in tools/.
 # Variables: JOBS, FUZZ_SECONDS, SEEDS, BASE (check: the commit to compare with), DEPENDENCIES (":"
-# installs nothing), ARGUMENTS (run: what follows `fanfare serve`).
+# installs nothing), ARGUMENTS (run: more for `fanfare serve`; its topic rules come first).
 
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
@@ -21,7 +21,7 @@ build: ## build the broker, optimised: build/release/fanfare
 	@cmake --build build/release --target fanfare -j$(JOBS)
 
 run: build ## build the broker and start it (ARGUMENTS='--listen 127.0.0.1:9000')
-	@exec build/release/fanfare serve --examples --topic-rule 'match=chat/#,history_messages=100' $(ARGUMENTS)
+	@exec build/release/fanfare serve --examples $(ARGUMENTS) --topic-rule 'match=#,history_messages=100'
 
 test: ## build and run all tests; the last line is the sum
 	@$(DEPENDENCIES) build test

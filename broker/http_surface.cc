@@ -43,6 +43,7 @@ codec::ErrorCode code_of_status(uint16_t status) {
     switch (status) {
         case 403: return codec::ErrorCode::forbidden;
         case 413: return codec::ErrorCode::too_large;
+        case 429: return codec::ErrorCode::rate_limited;
         case 503: return codec::ErrorCode::unavailable;
         default: return codec::ErrorCode::invalid_request;
     }

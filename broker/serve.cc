@@ -187,6 +187,11 @@ void print_welcome(const OpenListeners& open, const Settings& settings,
         "Try it, each in a terminal of its own:\n  fanfare sub%s 'news/#'\n  fanfare pub%s news/uk "
         "'{\"hello\":\"world\"}'\n",
         url.c_str(), url.c_str());
+    if (settings.examples && example.starts_with("ws:")) {
+        const std::string host = example.substr(5, example.size() - 5 - std::strlen("/ws"));
+        std::printf("or open http://%s/examples/chat.html in two tabs of a browser.\n",
+                    host.c_str());
+    }
     std::fflush(stdout);
 }
 
