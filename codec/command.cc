@@ -65,12 +65,10 @@ bool find_field(std::string_view name, Field& field) {
 }
 
 CommandOp find_op(std::string_view name) {
-    if (name == "publish") return CommandOp::publish;
-    if (name == "subscribe") return CommandOp::subscribe;
-    if (name == "unsubscribe") return CommandOp::unsubscribe;
-    if (name == "ping") return CommandOp::ping;
-    if (name == "history") return CommandOp::history;
-    if (name == "auth") return CommandOp::auth;
+#define FANFARE_X(op) \
+    if (name == #op) return CommandOp::op;
+    FANFARE_COMMAND_OPS(FANFARE_X)
+#undef FANFARE_X
     return CommandOp::none;
 }
 

@@ -40,7 +40,15 @@ inline constexpr uint32_t filters_per_command_max = 1'000;
 inline constexpr uint32_t command_id_bytes_max = 64;
 inline constexpr uint32_t command_key_bytes_max = 64;  // unescaped
 
-enum class CommandOp : uint8_t { none, subscribe, unsubscribe, publish, history, ping, auth };
+// X(name): the op's name on the wire too; those that come most often first.
+#define FANFARE_COMMAND_OPS(X) X(publish) X(subscribe) X(unsubscribe) X(ping) X(history) X(auth)
+
+enum class CommandOp : uint8_t {
+    none,
+#define FANFARE_X(name) name,
+    FANFARE_COMMAND_OPS(FANFARE_X)
+#undef FANFARE_X
+};
 
 struct Command {
     CommandOp op = CommandOp::none;

@@ -1,17 +1,20 @@
-// The tables in the documents are those in the code: the error codes, close codes, settings and
-// metrics stand in one place each, and what is printed about them must not rot.
+// The tables in the documents are those in the code: the ops, error codes, close codes, settings
+// and metrics stand in one place each, and what is printed about them must not rot. fanfare.js is
+// held against the same tables of PROTOCOL.md by tests/js/protocol_test.mjs.
 //
 // When a test fails it prints the table that belongs between the two markers.
 
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <set>
 #include <sstream>
 #include <string>
 
 #include "broker/close_codes.h"
 #include "broker/metrics.h"
 #include "broker/settings.h"
+#include "codec/command.h"
 #include "codec/errors.h"
 #include "codec/gap.h"
 #include "codec/recovery.h"
@@ -37,6 +40,46 @@ std::string table_in(const std::string& file, const std::string& name) {
 
 std::string code(std::string_view text) {
     return "`" + std::string(text) + "`";
+}
+
+// Every op that stands in the text as {"op":"…", also inside a literal of C++.
+std::set<std::string> ops_in(std::string text) {
+    std::erase(text, '\\');
+    constexpr std::string_view begin = "{\"op\":\"";
+    std::set<std::string> ops;
+    for (size_t at = text.find(begin); at != std::string::npos; at = text.find(begin, at)) {
+        at += begin.size();
+        // A comment may show any op as "…".
+        if (text[at] >= 'a' && text[at] <= 'z') {
+            ops.insert(text.substr(at, text.find('"', at) - at));
+        }
+    }
+    return ops;
+}
+
+TEST(Documents, OpsOfClients) {
+    std::set<std::string> ops;
+#define FANFARE_X(name) ops.insert(#name);
+    FANFARE_COMMAND_OPS(FANFARE_X)
+#undef FANFARE_X
+    ops.erase("auth");  // reserved, as the text says
+    std::set<std::string> told;
+    std::stringstream rows(table_in("PROTOCOL.md", "commands"));
+    for (std::string row; std::getline(rows, row);) {
+        const std::set<std::string> sent = ops_in(row.substr(0, row.find('|', 1)));
+        told.insert(sent.begin(), sent.end());
+    }
+    EXPECT_EQ(told, ops);
+}
+
+TEST(Documents, OpsOfTheBroker) {
+    std::set<std::string> told = ops_in(table_in("PROTOCOL.md", "objects"));
+    std::stringstream rows(table_in("PROTOCOL.md", "commands"));
+    for (std::string row; std::getline(rows, row);) {
+        const std::set<std::string> answers = ops_in(row.substr(row.find('|', 1)));
+        told.insert(answers.begin(), answers.end());
+    }
+    EXPECT_EQ(told, ops_in(read_file("codec/reply.cc")));
 }
 
 TEST(Documents, ErrorCodes) {
