@@ -121,7 +121,9 @@ export function installFakePage() {
             globalThis[name] = value;
         }
         Date.now = () => clock.nowMs + clock.wallOffsetMs;
-        performance.now = () => clock.nowMs;
+        // Defined, not assigned: before Node.js 20 the prototype's is read-only.
+        const value = () => clock.nowMs;
+        Object.defineProperty(performance, "now", { value, configurable: true });
         Math.random = () => random.value;
     });
     afterEach(() => {
