@@ -9,12 +9,12 @@ CLIENTS = pathlib.Path(__file__).resolve().parent / "clients"
 BUILD_TIMEOUT_S = 240
 
 
-def build(name, folder):
-    """Builds clients/NAME.go into the folder; answers the program's path."""
+def build(name, folder, sources=CLIENTS):
+    """Builds NAME.go into the folder; answers the program's path."""
     program = str(folder / name)
     environment = broker_process.clean_environment(
         GO111MODULE="off", GOPATH="/usr/share/gocode", GOFLAGS="", GOPROXY="off",
         GOCACHE=str(folder / "go-cache"))
-    subprocess.run(["go", "build", "-o", program, str(CLIENTS / f"{name}.go")], check=True,
+    subprocess.run(["go", "build", "-o", program, str(sources / f"{name}.go")], check=True,
                    env=environment, stdin=subprocess.DEVNULL, timeout=BUILD_TIMEOUT_S)
     return program
