@@ -201,8 +201,7 @@ Scenario draw_scenario(uint64_t seed, const ScenarioOptions& options) {
     if (has_delay) scenario.limits.drain_delay_ns = prng.between(1, 3'000) * base::ns_per_ms;
     // Above what peers say in the long run, so that they are made to wait and nothing else changes.
     if (prng.below(3) == 0) {
-        scenario.limits.inbound_bytes_per_second =
-            draw_one(prng, {64 * 1'024, 256 * 1'024, 1'024 * 1'024});
+        scenario.limits.inbound_bytes_per_second = draw_one(prng, {1'024, 4 * 1'024, 16 * 1'024});
     }
 
     // A queue stays short when the limit is far above all that this few peers can publish in the
