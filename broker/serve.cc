@@ -64,7 +64,12 @@ void open_one(const Settings& settings, const std::string& address, ListenerRole
               OpenListeners& open) {
     io::ListenAddress parsed;
     if (!io::parse_listen_address(address, parsed, open.error)) return;
-    io::Listening listening = io::open_listening(parsed, static_cast<uint32_t>(settings.workers));
+    // The kernel gives a peer that has vanished no longer than the heartbeat does.
+    const uint64_t silence_ns = settings.heartbeat_interval_ns + settings.heartbeat_timeout_ns;
+    io::Listening listening = io::open_listening(
+        parsed, static_cast<uint32_t>(settings.workers),
+        {.unsent_bytes_max = static_cast<uint32_t>(settings.unsent_bytes_max),
+         .unacknowledged_ms_max = static_cast<uint32_t>(silence_ns / base::ns_per_ms)});
     if (!listening.error.empty()) {
         if (!may_be_missing(settings, address, listening)) open.error = listening.error;
         return;

@@ -119,6 +119,9 @@ const Setting table[] = {
      "How long a connection may stay above outbound-soft with on_slow=disconnect, and how old what "
      "waits with drop_oldest may become.",
      reloadable},
+    {"unsent-max", Kind::size, &Settings::unsent_bytes_max, 4 * base::kib, 1024 * base::mib,
+     "Bytes of a TCP connection that the kernel takes before it can send them; more would hide a "
+     "slow reader, and wait where no policy reaches."},
     {"memory-max", Kind::size_or_auto, &Settings::memory_bytes_max, base::mib,
      uint64_t{1024} * 1024 * base::mib,
      "Memory for queues, history, messages in pieces and the kernel's socket buffers, of all "

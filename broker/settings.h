@@ -60,6 +60,7 @@ struct Settings {
     uint64_t http_head_bytes_max = 8 * base::kib;
     uint64_t outbound_soft_bytes = 256 * base::kib;
     uint64_t outbound_hard_bytes = base::mib;
+    uint64_t unsent_bytes_max = 64 * base::kib;
     uint64_t memory_bytes_max = 0;  // 0: auto, half of what the process may use
     uint64_t overload_delay_ns = 100 * base::ns_per_ms;
     uint64_t outbound_time_ns = 10 * base::ns_per_s;

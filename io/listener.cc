@@ -16,7 +16,6 @@
 #include <utility>
 
 #include "io/base/check.h"
-#include "io/base/units.h"
 #include "io/peer_address.h"
 
 namespace io {
@@ -24,7 +23,6 @@ namespace io {
 namespace {
 
 constexpr int backlog_count = 4096;
-constexpr int notsent_lowat_bytes = 64 * int{base::kib};
 constexpr std::string_view unix_prefix = "unix:";
 
 // A descriptor that is closed unless it is handed on.
@@ -146,18 +144,22 @@ bool set_option(int fd, int level, int name, int value) {
 }
 
 // Everything about a listening TCP socket but its port group; its descriptor is -1 after an error.
-OwnedFd tcp_socket(const ListenAddress& address) {
+OwnedFd tcp_socket(const ListenAddress& address, const ConnectionOptions& options) {
     const int family = address.storage.ss_family;
     OwnedFd fd(socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
     if (!fd.is_open()) return fd;
     // SO_REUSEADDR lets a restarted broker bind although connections of the last one are in
     // TIME_WAIT; it does not let two sockets listen on one port (socket(7)).
-    const bool is_set = set_option(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1) &&
-                        set_option(fd.get(), IPPROTO_TCP, TCP_NODELAY, 1) &&
-                        set_option(fd.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, notsent_lowat_bytes) &&
-                        // "[::]:80" beside "0.0.0.0:80" must be possible, and one must not quietly
-                        // include the other.
-                        (family != AF_INET6 || set_option(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 1));
+    const int unsent_bytes_max = static_cast<int>(options.unsent_bytes_max);
+    const int unacknowledged_ms_max = static_cast<int>(options.unacknowledged_ms_max);
+    const bool is_set =
+        set_option(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1) &&
+        set_option(fd.get(), IPPROTO_TCP, TCP_NODELAY, 1) &&
+        set_option(fd.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, unsent_bytes_max) &&
+        set_option(fd.get(), IPPROTO_TCP, TCP_USER_TIMEOUT, unacknowledged_ms_max) &&
+        // "[::]:80" beside "0.0.0.0:80" must be possible, and one must not quietly include the
+        // other.
+        (family != AF_INET6 || set_option(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 1));
     return is_set ? std::move(fd) : OwnedFd(-1);
 }
 
@@ -176,12 +178,13 @@ bool bound_address(int fd, ListenAddress& bound) {
 // listens there. Only then it joins, or rather founds, the group (SO_REUSEPORT may be set later),
 // so there is no moment at which a second broker could slip in, and port 0 is chosen once for all
 // shards.
-Listening open_tcp(const ListenAddress& address, uint32_t shards_count) {
+Listening open_tcp(const ListenAddress& address, uint32_t shards_count,
+                   const ConnectionOptions& options) {
     const std::string wanted = address_text(address.storage, address.length);
     std::vector<OwnedFd> group;
     ListenAddress bound;
     for (uint32_t shard = 0; shard < shards_count; ++shard) {
-        group.push_back(tcp_socket(address));
+        group.push_back(tcp_socket(address, options));
         const int fd = group.back().get();
         const bool is_first = shard == 0;
         if (fd < 0) return failed(wanted, errno);
@@ -291,10 +294,11 @@ bool parse_listen_address(std::string_view text, ListenAddress& address, std::st
     return false;
 }
 
-Listening open_listening(const ListenAddress& address, uint32_t shards_count) {
+Listening open_listening(const ListenAddress& address, uint32_t shards_count,
+                         const ConnectionOptions& options) {
     CHECK(shards_count >= 1);
     if (address.storage.ss_family == AF_UNIX) return open_unix(address, shards_count);
-    return open_tcp(address, shards_count);
+    return open_tcp(address, shards_count, options);
 }
 
 }  // namespace io

@@ -10,9 +10,10 @@
 //  2. Two processes never share an address: opening what another process listens on is an error,
 //     even when both start at the same moment.
 //  3. What accepted connections need is set on the listener, from which they inherit it:
-//     TCP_NODELAY (a frame must not wait for the acknowledgement of the last one) and
+//     TCP_NODELAY (a frame must not wait for the acknowledgement of the last one),
 //     TCP_NOTSENT_LOWAT (the kernel takes little more than it can send, so the broker notices a
-//     slow reader while its queue is still ours).
+//     slow reader while its queue is still ours) and TCP_USER_TIMEOUT (the kernel gives up a peer
+//     that has vanished with bytes on the way to it).
 // Limits: a queue of 4096 connections that wait to be accepted (the kernel may lower it:
 // net.core.somaxconn).
 #pragma once
@@ -44,6 +45,13 @@ struct Listening {
     int error_number = 0;      // the errno behind `error`; EAFNOSUPPORT: this machine has no IPv6
 };
 
-[[nodiscard]] Listening open_listening(const ListenAddress& address, uint32_t shards_count);
+// What TCP connections are given; a Unix socket knows nothing of it.
+struct ConnectionOptions {
+    uint32_t unsent_bytes_max = 64 * 1024;  // that the kernel takes before it can send them
+    uint32_t unacknowledged_ms_max = 0;     // how long sent bytes may be; 0: the kernel's, minutes
+};
+
+[[nodiscard]] Listening open_listening(const ListenAddress& address, uint32_t shards_count,
+                                       const ConnectionOptions& options = {});
 
 }  // namespace io

@@ -173,14 +173,35 @@ TEST(listener, the_kernel_spreads_connections_over_all_shards) {
 }
 
 TEST(listener, accepted_connections_inherit_their_options) {
+    const io::ConnectionOptions options{.unsent_bytes_max = 12'345,
+                                        .unacknowledged_ms_max = 45'000};
+    std::vector<std::string> places = {"127.0.0.1:0"};
+    if (has_ipv6()) places.emplace_back("[::1]:0");
+    for (const std::string& place : places) {
+        const Listening listening = io::open_listening(parsed(place), 2, options);
+        ASSERT_TRUE(listening.error.empty()) << listening.error;
+        for (const int listening_fd : listening.fds) {
+            EXPECT_EQ(option(listening_fd, IPPROTO_TCP, TCP_USER_TIMEOUT), 45'000);
+        }
+        const int client = connect_to(listening.bound);
+        pollfd waiting[2] = {{listening.fds[0], POLLIN, 0}, {listening.fds[1], POLLIN, 0}};
+        ASSERT_EQ(poll(waiting, 2, 5'000), 1);
+        const int chosen = (waiting[0].revents & POLLIN) != 0 ? 0 : 1;
+        const int accepted = accept(listening.fds[static_cast<size_t>(chosen)], nullptr, nullptr);
+        EXPECT_EQ(option(accepted, IPPROTO_TCP, TCP_NODELAY), 1);
+        EXPECT_EQ(option(accepted, IPPROTO_TCP, TCP_NOTSENT_LOWAT), 12'345);
+        EXPECT_EQ(option(accepted, IPPROTO_TCP, TCP_USER_TIMEOUT), 45'000);
+        close(client);
+        close(accepted);
+        close_all(listening);
+    }
+}
+
+TEST(listener, options_have_defaults) {
     const Listening listening = io::open_listening(parsed("127.0.0.1:0"), 1);
     ASSERT_TRUE(listening.error.empty()) << listening.error;
-    const int client = connect_to(listening.bound);
-    const int accepted = accept(listening.fds[0], nullptr, nullptr);
-    EXPECT_EQ(option(accepted, IPPROTO_TCP, TCP_NODELAY), 1);
-    EXPECT_EQ(option(accepted, IPPROTO_TCP, TCP_NOTSENT_LOWAT), 65'536);
-    close(client);
-    close(accepted);
+    EXPECT_EQ(option(listening.fds[0], IPPROTO_TCP, TCP_NOTSENT_LOWAT), 65'536);
+    EXPECT_EQ(option(listening.fds[0], IPPROTO_TCP, TCP_USER_TIMEOUT), 0) << "the kernel's";
     close_all(listening);
 }
 
