@@ -86,7 +86,10 @@ struct Stash {
 
 struct Connection {
     Connection(io::Socket accepted, uint16_t accepting_listener, uint64_t now_ns)
-        : socket(accepted), listener(accepting_listener), last_life_ns(now_ns) {}
+        : socket(accepted),
+          listener(accepting_listener),
+          last_life_ns(now_ns),
+          accepted_ns(now_ns) {}
 
     // Constant after construction.
     const io::Socket socket;
@@ -109,10 +112,13 @@ struct Connection {
     bool is_echo = false;          // upgraded at /echo: messages go back as they came
     bool peer_ended = false;       // the peer's end of stream has arrived
     bool was_upgraded = false;
+    bool is_ping_awaited = false;     // no sign of life has come since the last ping was queued
+    bool is_ping_queued = false;      // its ping has not left yet
     bool history_pending = false;     // another shard was asked for a page of history
     bool close_frame_owed = false;    // the Close frame follows when nothing is in flight any more
     uint8_t deflate_window_bits = 0;  // of what we send; 0: compression was not negotiated
     uint16_t close_code = 0;          // sent or received; 0: none
+    uint16_t ping_number = 0;         // of the last ping, which its pong repeats
     uint32_t joins_pending = 0;       // subscribe commands that wait for acknowledgements
     uint32_t joining_filters = 0;     // and how many filters they name
     uint32_t reassembly_bytes = 0;    // of the decoder, as they stand in the gauge
@@ -121,7 +127,11 @@ struct Connection {
 
     uint64_t last_life_ns;       // of the last received byte, or send that had waited for the peer
     uint64_t send_began_ns = 0;  // of the send in flight, or the last one
-    uint64_t ping_sent_ns = 0;   // of the ping that is not answered yet; 0: none
+    // When the last ping left, or was queued while it has not; 0: its pong has come, or none was
+    // sent.
+    uint64_t ping_sent_ns = 0;
+    uint64_t waits_since_ns = 0;  // since when the oldest bytes of the queue wait (Outbox); 0: none
+    const uint64_t accepted_ns;
 
     OutboundQueue queue;
     codec::FrameDecoder decoder{codec::Role::server};
@@ -143,6 +153,6 @@ struct Connection {
                !peer_ended && pause == Pause::none;
     }
 };
-static_assert(sizeof(Connection) <= 320);
+static_assert(sizeof(Connection) <= 344);
 
 }  // namespace broker

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "broker/heartbeat.h"
 #include "codec/proxy_protocol.h"
 #include "codec/reply.h"
 #include "io/base/check.h"
@@ -299,7 +300,9 @@ void HttpSurface::upgrade(base::Slot slot, Connection& connection,
     // What came behind the request is the WebSocket's; keep it alive while the session reads it.
     const std::unique_ptr<HttpProgress> progress = std::move(connection.http);
     if (!is_echo) send_welcome(slot);
-    parts_.timers.arm(slot.index, parts_.reactor.now_ns() + parts_.settings.heartbeat_interval_ns);
+    const uint64_t ping_at_ns =
+        Heartbeat::ping_at_ns(parts_.settings, slot.index, parts_.reactor.now_ns());
+    parts_.timers.arm(slot.index, ping_at_ns);
     parts_.session.receive(
         slot, {progress->bytes.data() + request_bytes, progress->used_bytes - request_bytes});
     // The peer may have ended its side while an earlier request waited for its answer.

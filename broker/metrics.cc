@@ -28,6 +28,33 @@ constexpr std::string_view refusal_settings[] = {
 #undef FANFARE_X
 };
 
+// A family, or (with the family's name left out) one of its series.
+struct FamilyRow {
+    Description family;
+    const char* label;
+    Metric cell;
+    const char* value;
+};
+
+constexpr FamilyRow family_rows[] = {
+#define FANFARE_F(name, type, label, help) {{#name, #type, help}, #label, Metric::count, nullptr},
+#define FANFARE_C(cell, value) {{}, nullptr, Metric::cell, value},
+    FANFARE_METRIC_FAMILIES(FANFARE_F, FANFARE_C)
+#undef FANFARE_F
+#undef FANFARE_C
+};
+
+struct HistogramDescription {
+    const char* name;
+    const char* help;
+};
+
+constexpr HistogramDescription histograms[] = {
+#define FANFARE_X(name, help) {#name, help},
+    FANFARE_HISTOGRAMS(FANFARE_X)
+#undef FANFARE_X
+};
+
 size_t closed_row(uint16_t code) {
     for (size_t row = 0; row + 1 < std::size(closed_codes); ++row) {
         if (closed_codes[row] == code) return row;
@@ -62,6 +89,10 @@ std::string shard_label(io::ShardId id) {
     return "shard=\"" + std::to_string(id) + "\"";
 }
 
+std::string label_text(const char* name, std::string_view value) {
+    return std::string(name).append("=\"").append(value).append("\"");
+}
+
 }  // namespace
 
 std::string_view setting_of(Refused refused) {
@@ -78,11 +109,25 @@ void ShardMetrics::count_closed(uint16_t code) {
     bump(closed_[closed_row(code)], 1);
 }
 
-void ShardMetrics::observe_turn(uint64_t now_ns, uint64_t busy_ns) {
+void ShardMetrics::observe(Distribution distribution, uint64_t duration_ns) {
+    Histogram& histogram = histograms_[static_cast<uint8_t>(distribution)];
+    // Most are short, and found at once.
     size_t row = 0;
-    while (row < std::size(turn_bounds_ns) && busy_ns > turn_bounds_ns[row]) ++row;
-    bump(turns_[row], 1);
-    bump(busy_ns_sum_, busy_ns);
+    while (row < std::size(histogram_bounds_ns) && duration_ns > histogram_bounds_ns[row]) ++row;
+    bump(histogram.buckets[row], 1);
+    bump(histogram.sum_ns, duration_ns);
+}
+
+uint64_t ShardMetrics::observed_count(Distribution distribution) const {
+    uint64_t count = 0;
+    for (size_t row = 0; row <= std::size(histogram_bounds_ns); ++row) {
+        count += observed(distribution, row);
+    }
+    return count;
+}
+
+void ShardMetrics::observe_turn(uint64_t now_ns, uint64_t busy_ns) {
+    observe(Distribution::turn_seconds, busy_ns);
     last_turn_ns_.store(now_ns, std::memory_order_relaxed);
 }
 
@@ -91,9 +136,85 @@ MetricsRegistry::MetricsRegistry(uint32_t shards_count, std::string version)
       version_(std::move(version)),
       shards_(std::make_unique<ShardMetrics[]>(shards_count)) {}
 
+void MetricsRegistry::append_families(std::string& out) const {
+    Description family{};
+    const char* label = nullptr;
+    for (const FamilyRow& row : family_rows) {
+        if (row.value == nullptr) {
+            family = row.family;
+            label = row.label;
+            append_head(out, family.name, family.type, family.help);
+            continue;
+        }
+        for (io::ShardId id = 0; id < shards_count_; ++id) {
+            append_sample(out, family.name, shard_label(id) + "," + label_text(label, row.value),
+                          shards_[id].get(row.cell));
+        }
+    }
+    // What the kernel holds belongs to no shard.
+    append_head(out, "kernel_socket_bytes", "gauge", "What the kernel holds for TCP sockets.");
+    append_sample(out, "kernel_socket_bytes", {}, kernel_socket_bytes());
+}
+
+void MetricsRegistry::append_outcomes(std::string& out) const {
+    const auto append_sum = [&](const char* name, const std::string& label, auto count_of) {
+        uint64_t sum = 0;
+        for (io::ShardId id = 0; id < shards_count_; ++id) sum += count_of(shards_[id]);
+        append_sample(out, name, label, sum);
+    };
+    append_head(out, "upgrades_total", "counter", "Answers to requests for an upgrade, by status.");
+    for (size_t row = 0; row < std::size(upgrade_statuses); ++row) {
+        append_sum("upgrades_total", label_text("status", std::to_string(upgrade_statuses[row])),
+                   [row](const ShardMetrics& shard) { return shard.upgrades(row); });
+    }
+    append_head(out, "refusals_total", "counter",
+                "What clients were refused, or made to wait for, by the setting that says so.");
+    for (uint8_t row = 0; row < static_cast<uint8_t>(Refused::count); ++row) {
+        const Refused refused{row};
+        append_sum("refusals_total", label_text("setting", setting_of(refused)),
+                   [refused](const ShardMetrics& shard) { return shard.refusals(refused); });
+    }
+    append_head(
+        out, "connections_closed_total", "counter",
+        "WebSocket connections that ended, by close code; 1006 ended without a Close frame.");
+    for (size_t row = 0; row < std::size(closed_codes); ++row) {
+        const std::string code =
+            closed_codes[row] == 0 ? "other" : std::to_string(closed_codes[row]);
+        append_sum("connections_closed_total", label_text("code", code),
+                   [row](const ShardMetrics& shard) { return shard.closed(row); });
+    }
+    append_head(out, "gaps_total", "counter", "Gaps told to subscribers, by code.");
+    for (uint8_t number = 0; number < static_cast<uint8_t>(codec::GapCode::count); ++number) {
+        const codec::GapCode code{number};
+        append_sum("gaps_total", label_text("code", codec::name_of(code)),
+                   [code](const ShardMetrics& shard) { return shard.gaps(code); });
+    }
+}
+
+void MetricsRegistry::append_histogram(std::string& out, Distribution distribution) const {
+    const HistogramDescription& description = histograms[static_cast<uint8_t>(distribution)];
+    const std::string name = description.name;
+    append_head(out, description.name, "histogram", description.help);
+    for (io::ShardId id = 0; id < shards_count_; ++id) {
+        const ShardMetrics& shard = shards_[id];
+        uint64_t count = 0;
+        for (size_t row = 0; row <= std::size(histogram_bounds_ns); ++row) {
+            count += shard.observed(distribution, row);
+            const std::string bound = row < std::size(histogram_bounds_ns)
+                                          ? seconds_text(histogram_bounds_ns[row])
+                                          : "+Inf";
+            append_sample(out, (name + "_bucket").c_str(),
+                          shard_label(id) + "," + label_text("le", bound), count);
+        }
+        out.append("fanfare_").append(name).append("_sum{").append(shard_label(id)).append("} ");
+        out.append(exact_seconds_text(shard.observed_ns_sum(distribution))).append("\n");
+        append_sample(out, (name + "_count").c_str(), shard_label(id), count);
+    }
+}
+
 void MetricsRegistry::append_text(std::string& out) const {
     append_head(out, "build_info", "gauge", "The version that runs.");
-    append_sample(out, "build_info", "version=\"" + version_ + "\"", 1);
+    append_sample(out, "build_info", label_text("version", version_), 1);
     for (size_t metric = 0; metric < std::size(descriptions); ++metric) {
         const Description& description = descriptions[metric];
         append_head(out, description.name, description.type, description.help);
@@ -102,46 +223,10 @@ void MetricsRegistry::append_text(std::string& out) const {
                           shards_[id].get(static_cast<Metric>(metric)));
         }
     }
-    append_head(out, "upgrades_total", "counter", "Answers to requests for an upgrade, by status.");
-    for (size_t row = 0; row < std::size(upgrade_statuses); ++row) {
-        uint64_t sum = 0;
-        for (io::ShardId id = 0; id < shards_count_; ++id) sum += shards_[id].upgrades(row);
-        append_sample(out, "upgrades_total",
-                      "status=\"" + std::to_string(upgrade_statuses[row]) + "\"", sum);
-    }
-    append_head(out, "refusals_total", "counter",
-                "What clients were refused, or made to wait for, by the setting that says so.");
-    for (uint8_t row = 0; row < static_cast<uint8_t>(Refused::count); ++row) {
-        uint64_t sum = 0;
-        for (io::ShardId id = 0; id < shards_count_; ++id)
-            sum += shards_[id].refusals(Refused{row});
-        append_sample(out, "refusals_total",
-                      "setting=\"" + std::string(setting_of(Refused{row})) + "\"", sum);
-    }
-    append_head(
-        out, "connections_closed_total", "counter",
-        "WebSocket connections that ended, by close code; 1006 ended without a Close frame.");
-    for (size_t row = 0; row < std::size(closed_codes); ++row) {
-        uint64_t sum = 0;
-        for (io::ShardId id = 0; id < shards_count_; ++id) sum += shards_[id].closed(row);
-        const std::string code =
-            closed_codes[row] == 0 ? "other" : std::to_string(closed_codes[row]);
-        append_sample(out, "connections_closed_total", "code=\"" + code + "\"", sum);
-    }
-    append_head(out, "turn_seconds", "histogram",
-                "Time a turn of the loop works, without the waiting.");
-    for (io::ShardId id = 0; id < shards_count_; ++id) {
-        uint64_t sum = 0;
-        for (size_t row = 0; row <= std::size(turn_bounds_ns); ++row) {
-            sum += shards_[id].turns_within(row);
-            const std::string bound =
-                row < std::size(turn_bounds_ns) ? seconds_text(turn_bounds_ns[row]) : "+Inf";
-            append_sample(out, "turn_seconds_bucket", shard_label(id) + ",le=\"" + bound + "\"",
-                          sum);
-        }
-        out.append("fanfare_turn_seconds_sum{").append(shard_label(id)).append("} ");
-        out.append(exact_seconds_text(shards_[id].busy_ns_sum())).append("\n");
-        append_sample(out, "turn_seconds_count", shard_label(id), sum);
+    append_families(out);
+    append_outcomes(out);
+    for (uint8_t number = 0; number < static_cast<uint8_t>(Distribution::count); ++number) {
+        append_histogram(out, Distribution{number});
     }
 }
 

@@ -79,6 +79,10 @@ void OutboundQueue::push_control(const Range& range) {
     if (leads) lead_bytes_ += range.size();
 }
 
+void OutboundQueue::watch_control() {
+    watched_bytes_ = control_.count() > 0 ? watched_is_staged : lead_bytes_;
+}
+
 void OutboundQueue::push_raw(const Range& range) {
     CHECK(boundary_bytes_ == backlog_bytes_);
     append(stream_, range);
@@ -112,6 +116,8 @@ void OutboundQueue::splice_control() {
         stream_.push_front(control_.back());
         control_.pop_back();
     }
+    // With it have come control frames that were pushed later: they leave in the same send.
+    if (watched_bytes_ == watched_is_staged) watched_bytes_ = lead_bytes_;
     while (lead.count() > 0) {
         stream_.push_front(lead.back());
         lead.pop_back();
@@ -157,6 +163,7 @@ void OutboundQueue::sent(uint32_t bytes, ChunkPool& chunks) {
         advance_boundary(bytes);
     }
     lead_bytes_ = std::max(lead_bytes_ - std::min(lead_bytes_, bytes), boundary_bytes_);
+    if (watched_bytes_ != watched_is_staged) watched_bytes_ -= std::min(watched_bytes_, bytes);
     in_flight_bytes_ = 0;
     backlog_bytes_ -= bytes;
     while (bytes > 0) {
@@ -222,6 +229,7 @@ void OutboundQueue::drop_to_boundary(ChunkPool& chunks) {
     }
     backlog_bytes_ = kept;
     lead_bytes_ = kept;
+    watched_bytes_ = 0;
 }
 
 void OutboundQueue::drop_all(ChunkPool& chunks) {

@@ -63,6 +63,7 @@ class OutboundQueue {
     bool is_empty() const { return backlog_bytes_ == 0; }
     uint32_t backlog_bytes() const { return backlog_bytes_; }
     bool is_in_flight() const { return in_flight_bytes_ > 0; }
+    uint32_t in_flight_bytes() const { return in_flight_bytes_; }
 
     // The number of the first chunk in line, which is the oldest but for control frames. The queue
     // must not be empty.
@@ -72,6 +73,10 @@ class OutboundQueue {
     void push(const Range& range);
     // Appends whole frames that may overtake the ordered stream.
     void push_control(const Range& range);
+    // Watches what was pushed last by push_control(), which has left when has_watched_left() says
+    // so. A later call forgets the earlier one.
+    void watch_control();
+    bool has_watched_left() const { return watched_bytes_ == 0; }
     // Appends bytes that are no frames (an HTTP response). Legal only while no frame is queued.
     void push_raw(const Range& range);
 
@@ -106,6 +111,9 @@ class OutboundQueue {
     // Bytes at the front of stream_ that control frames do not overtake: what boundary_bytes_ says,
     // or the control frames that stand in front already. They keep their order among themselves.
     uint32_t lead_bytes_ = 0;
+    // Bytes at the front of stream_ up to the end of what is watched.
+    uint32_t watched_bytes_ = 0;
+    static constexpr uint32_t watched_is_staged = UINT32_MAX;  // it stands in control_ still
 };
 
 }  // namespace broker

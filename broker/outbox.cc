@@ -57,6 +57,7 @@ void Outbox::mark_dirty(base::Slot slot, Connection& connection) {
     bool& is_listed = connection.is_prompt ? connection.is_prompt_dirty : connection.is_dirty;
     if (is_listed) return;
     is_listed = true;
+    if (connection.waits_since_ns == 0) connection.waits_since_ns = reactor_.now_ns();
     (connection.is_prompt ? prompt_ : bulk_).push(slot);
 }
 
@@ -180,6 +181,15 @@ void Outbox::send_goodbye(base::Slot slot, std::string_view json) {
     chunks_.release(range);
 }
 
+bool Outbox::send_control_watched(base::Slot slot, const Range& frames) {
+    Connection& connection = connections_.at(slot);
+    if (!admit(slot, connection, frames)) return false;
+    connection.queue.push_control(frames);
+    connection.queue.watch_control();
+    pushed(slot, connection, frames);
+    return true;
+}
+
 void Outbox::send_unlimited(base::Slot slot, codec::Opcode opcode, std::string_view payload) {
     Connection& connection = connections_.at(slot);
     const Range range = append_frame(opcode, payload);
@@ -249,11 +259,22 @@ void Outbox::sent(base::Slot slot, int32_t result) {
     Connection& connection = connections_.at(slot);
     const uint32_t before_bytes = connection.queue.backlog_bytes();
     const uint32_t bytes = result > 0 ? static_cast<uint32_t>(result) : 0;
+    const uint32_t gathered_bytes = connection.queue.in_flight_bytes();
     connection.queue.sent(bytes, chunks_);
     account(connection, before_bytes);
     metrics_.add(Metric::sends_total);
     metrics_.add(Metric::sent_bytes_total, bytes);
-    if (result > 0 && !connection.queue.is_empty()) mark_dirty(slot, connection);
+    if (result <= 0) return;
+    if (connection.was_upgraded) {
+        metrics_.observe(Distribution::delivery_delay_seconds,
+                         reactor_.now_ns() - connection.waits_since_ns);
+    }
+    if (bytes == gathered_bytes) connection.waits_since_ns = connection.send_began_ns;
+    if (connection.queue.is_empty()) {
+        connection.waits_since_ns = 0;
+    } else {
+        mark_dirty(slot, connection);
+    }
 }
 
 void Outbox::send_again(base::Slot slot) {
@@ -283,6 +304,8 @@ bool Outbox::send(base::Slot slot) {
     const uint32_t count = connection.queue.gather(parts, chunks_);
     account(connection, before_bytes);
     connection.send_began_ns = reactor_.now_ns();
+    // It stood in a list since an earlier send took what it was listed for.
+    if (connection.waits_since_ns == 0) connection.waits_since_ns = connection.send_began_ns;
     connection.is_prompt = false;
     reactor_.send(connection.socket, slot, {parts, count});
     return true;

@@ -13,7 +13,10 @@
 //     not delay a small room for longer than a turn, and a part of every turn is left to it.
 //  4. A message is queued up to the soft limit only; what becomes of it above is decided by others
 //     (SlowConsumers), who may queue it up to the hard limit.
-//  5. Passing the hard limit does not close at once (the caller may be in the middle of a fan-out):
+//  5. waits_since_ns of a connection is when the oldest bytes of its queue were queued, or, when
+//     that was while a send was in flight, when that send began: at most that much too early. It
+//     costs a store per send, and nothing per message.
+//  6. Passing the hard limit does not close at once (the caller may be in the middle of a fan-out):
 //     the connection is doomed, gets nothing more, and the shard closes it in the same turn.
 #pragma once
 
@@ -71,6 +74,9 @@ class Outbox {
     void send_ordered(base::Slot slot, std::string_view json);
     // One frame that may overtake the stream.
     void send_control(base::Slot slot, codec::Opcode opcode, std::string_view payload);
+    // The same for frames that are stored, and how soon they leave is watched (OutboundQueue).
+    // False: they would pass the hard limit.
+    bool send_control_watched(base::Slot slot, const Range& frames);
     // A text frame that may overtake the stream, whatever the limits say: a last word too.
     void send_goodbye(base::Slot slot, std::string_view json);
     // One frame in the ordered stream, whatever the limits say: a Close frame, which is the last

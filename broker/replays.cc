@@ -396,16 +396,18 @@ uint64_t Replays::losses_bytes_max(const CatchUp& catch_up, const Pages::Page& p
 }
 
 void Replays::tell_losses(base::Slot slot, const CatchUp& catch_up, const Pages::Page& page) {
+    const codec::GapCode code = catch_up.kind == CatchUp::Kind::stream
+                                    ? codec::GapCode::slow_consumer
+                                    : codec::GapCode::evicted;
     for (const uint32_t index : page.filters_lost) {
         const std::string& filter = catch_up.request.filters[index];
         json_.clear();
         codec::append_gap(json_, catch_up.request.id, filter,
                           topics::has_wildcard(filter) ? std::string_view() : filter, std::nullopt,
-                          catch_up.kind == CatchUp::Kind::stream ? codec::GapCode::slow_consumer
-                                                                 : codec::GapCode::evicted);
+                          code);
         // There is room, or the queue is empty and takes anything.
         parts_.outbox.send_unlimited(slot, codec::Opcode::text, json_);
-        parts_.metrics.add(Metric::gaps_total);
+        parts_.metrics.count_gap(code);
     }
 }
 

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "broker/heartbeat.h"
 #include "codec/reply.h"
 #include "io/base/units.h"
 #include "topics/name.h"
@@ -92,6 +93,8 @@ std::span<uint8_t> Session::pump(base::Slot slot, Connection& connection,
                 parts_.outbox.send_control(slot, codec::Opcode::pong, text_of(decoded.payload));
                 break;
             case Decoded::Kind::pong:  // a sign of life, as any byte is
+                Heartbeat::on_pong(connection, decoded.payload, parts_.reactor.now_ns(),
+                                   parts_.metrics);
                 if (!may_do(slot, connection, Pacing::Kind::command, {}, false)) break;
                 count_done(connection, Pacing::Kind::command);
                 break;

@@ -219,6 +219,10 @@ void Shard::Impl::turn() {
     memory.update();
     overload.turn_began(context.reactor.now_ns(), context.reactor.busy_ns());
     heartbeat.turn_begin(waited_until_ns);
+    if (waited_until_ns != 0 && context.reactor.now_ns() >= waited_until_ns) {
+        metrics.observe(Distribution::turn_delay_seconds,
+                        context.reactor.now_ns() - waited_until_ns);
+    }
     for (const io::Event& event : events) dispatch(event);
     requests_take();
     deliver_drain();

@@ -204,7 +204,7 @@ void SlowConsumers::tell_losses(base::Slot slot, Connection& connection) {
             codec::append_gap(json_, {}, filter, has_several ? std::string_view() : topic, missed,
                               code);
             outbox_.send_unlimited(slot, codec::Opcode::text, json_);
-            metrics_.add(Metric::gaps_total);
+            metrics_.count_gap(code);
         }
     }
     overflow.losses.clear();

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -22,7 +23,8 @@ constexpr uint64_t second = base::ns_per_s;
 // A timer may be two ticks of the wheel late: one of its own, one of the turn.
 constexpr uint64_t slack_ns = 2 * 64 * base::ns_per_ms;
 
-const std::vector<Frame> one_ping = {{Kind::ping, 0, ""}};
+// The first of a shard: its number, as two bytes.
+const std::vector<Frame> one_ping = {{Kind::ping, 0, std::string("\0\1", 2)}};
 
 // Interval 25 s, timeout 20 s.
 class HeartbeatTest : public ::testing::Test {
@@ -142,6 +144,127 @@ TEST_F(HeartbeatTest, ThePingGoesBeforeWhatWaits) {
     EXPECT_EQ(frames[0].kind, Kind::text) << "in flight already";
     EXPECT_EQ(frames[1].kind, Kind::ping);
     EXPECT_EQ(frames[2].kind, Kind::text);
+}
+
+TEST_F(HeartbeatTest, TheTimeoutRunsFromWhenThePingHasLeft) {
+    const Peer peer = world_.client();
+    peer.subscribe("a");
+    const Peer publisher = world_.client();
+    world_.run_for(25 * second - 20 * base::ns_per_ms);
+    peer.stall();
+    publisher.say(R"({"op":"publish","topic":"a","text":")" + std::string(60'000, 'x') + "\"}");
+    // The ping comes behind a frame that has begun to leave, in sends that never wait for long:
+    // they are no sign of life, but the peer cannot answer what has not left.
+    peer.socket().send_room_bytes = 300;
+    for (int count = 0; count < 190; ++count) {
+        world_.run_for(50 * base::ns_per_ms);
+        peer.socket().send_room_bytes = 300;
+        world_.settle();
+    }
+    ASSERT_EQ(world_.metric(Metric::pings_total), 2u) << "the publisher is one of them";
+    publisher.send(client_frame(Opcode::pong, ""));
+    world_.run_for(second / 20);
+    peer.read_on();  // and the ping leaves, 9.5 s after it was queued
+    ASSERT_EQ(peer.take_frames().size(), 2u);
+    world_.run_for(20 * second - 2 * slack_ns);
+    EXPECT_EQ(world_.closed_count(4200), 0u);
+    EXPECT_FALSE(peer.socket().write_shut);
+    world_.run_for(2 * slack_ns + 2 * Heartbeat::eviction_grace_ns);
+    EXPECT_TRUE(peer.is_closed());
+    EXPECT_EQ(world_.closed_count(4200), 1u);
+}
+
+TEST_F(HeartbeatTest, PingsOfACrowdThatCameAtOnceAreSpreadOverAFifthOfTheInterval) {
+    constexpr uint32_t crowd_count = 500;
+    std::vector<Peer> crowd;
+    for (uint32_t count = 0; count < crowd_count; ++count) crowd.push_back(world_.client());
+    // In the second round, too, though all have answered everything at once.
+    for (int round = 1; round <= 2; ++round) {
+        uint64_t most_in_a_tick = 0;
+        const uint64_t before = world_.metric(Metric::pings_total);
+        for (int tick = 0; tick < 300; ++tick) {
+            world_.run_for(64 * base::ns_per_ms);
+        }
+        EXPECT_EQ(world_.metric(Metric::pings_total), before) << "four fifths of it are quiet";
+        for (int tick = 0; tick < 95; ++tick) {
+            const uint64_t count = world_.metric(Metric::pings_total);
+            world_.run_for(64 * base::ns_per_ms);
+            most_in_a_tick = std::max(most_in_a_tick, world_.metric(Metric::pings_total) - count);
+        }
+        EXPECT_EQ(world_.metric(Metric::pings_total) - before, crowd_count) << round;
+        EXPECT_LE(most_in_a_tick, 2 * crowd_count * 64 / 5'000 + 1) << round;
+        for (const Peer& peer : crowd) {
+            EXPECT_EQ(peer.take_frames().size(), 1u);
+            peer.socket().inbound += client_frame(Opcode::pong, "");
+        }
+        world_.settle();
+    }
+}
+
+TEST_F(HeartbeatTest, PingsOfASecondShareTheirFrameAndTheNextOnesHaveAnother) {
+    std::vector<Peer> peers;
+    for (int count = 0; count < 7; ++count) peers.push_back(world_.client());
+    std::string payloads[2][7];
+    uint64_t memory_bytes[2];
+    for (int round = 0; round < 2; ++round) {
+        world_.run_for(25 * second + slack_ns);
+        memory_bytes[round] = world_.metric(Metric::chunk_memory_bytes);
+        for (size_t number = 0; number < peers.size(); ++number) {
+            const std::vector<Frame> frames = peers[number].take_frames();
+            ASSERT_EQ(frames.size(), 1u);
+            payloads[round][number] = frames[0].payload;
+            peers[number].send(client_frame(Opcode::pong, frames[0].payload));
+        }
+    }
+    EXPECT_EQ(world_.observed_count(Distribution::heartbeat_rtt_seconds), 14u);
+    // By the golden ratio they are pinged 4.27 s (slot 3), 3.54 s (6), 3.09 s (1) and 2.36 s (4)
+    // before the interval ends.
+    EXPECT_EQ(payloads[0][3], payloads[0][6]);
+    EXPECT_EQ(payloads[0][1], payloads[0][4]);
+    EXPECT_NE(payloads[0][6], payloads[0][1]);
+    EXPECT_NE(payloads[0][0], payloads[0][1]);
+    EXPECT_NE(payloads[0][0], payloads[1][0]);
+    EXPECT_EQ(memory_bytes[0], memory_bytes[1]) << "the old ones are freed";
+}
+
+TEST_F(HeartbeatTest, OnlyThePongThatAnswersTellsTheRoundTrip) {
+    const auto observed = [this] {
+        return world_.observed_count(Distribution::heartbeat_rtt_seconds);
+    };
+    const Peer peer = world_.client();
+    peer.send(client_frame(Opcode::pong, std::string("\0\1", 2)));
+    EXPECT_EQ(observed(), 0u) << "there was no ping yet";
+    world_.run_for(25 * second + slack_ns);
+    const std::vector<Frame> ping = peer.take_frames();
+    ASSERT_EQ(ping, one_ping);
+    for (const std::string& payload :
+         {std::string(), std::string("\0\2", 2), std::string("\1"), std::string("\0\1\0", 3)}) {
+        peer.send(client_frame(Opcode::pong, payload));
+        EXPECT_EQ(observed(), 0u);
+    }
+    world_.run_for(second);
+    peer.send(client_frame(Opcode::pong, ping[0].payload));
+    EXPECT_EQ(observed(), 1u) << "other signs of life came before it";
+    peer.send(client_frame(Opcode::pong, ping[0].payload));
+    EXPECT_EQ(observed(), 1u) << "once";
+    world_.run_for(25 * second + slack_ns);
+    ASSERT_EQ(peer.take_frames().size(), 1u);
+    peer.send(client_frame(Opcode::pong, ping[0].payload));
+    EXPECT_EQ(observed(), 1u) << "the last one's";
+}
+
+TEST_F(HeartbeatTest, APongToAPingThatHasNotLeftTellsNothing) {
+    const Peer peer = world_.client();
+    peer.subscribe("a");
+    peer.stall();
+    const Peer publisher = world_.client();
+    publisher.say(R"({"op":"publish","topic":"a","data":1})");
+    world_.run_for(25 * second + slack_ns);
+    peer.send(client_frame(Opcode::pong, std::string("\0\1", 2)) +
+              client_frame(Opcode::pong, std::string("\0\2", 2)));
+    EXPECT_EQ(world_.observed_count(Distribution::heartbeat_rtt_seconds), 0u);
+    peer.read_on();
+    EXPECT_EQ(peer.take_frames().size(), 2u);
 }
 
 TEST_F(HeartbeatTest, AMachineThatSleptEvictsNobodyForIt) {

@@ -80,6 +80,37 @@ TEST(Metrics, TheTextHasEveryMetricOfEveryShard) {
     }
     FANFARE_METRICS(FANFARE_X)
 #undef FANFARE_X
+    EXPECT_EQ(exposition.types().at("fanfare_subscriptions"), "gauge");
+    EXPECT_EQ(exposition.value("fanfare_subscriptions{shard=\"1\",state=\"catching_up\"}"),
+              100u + static_cast<uint8_t>(Metric::subscriptions_catching_up));
+    EXPECT_EQ(exposition.types().at("fanfare_memory_bytes"), "gauge");
+    std::set<std::string> kinds;
+    for (const auto& [sample, value] : exposition.samples()) {
+        if (sample.starts_with("fanfare_memory_bytes{shard=\"2\",")) kinds.insert(value);
+    }
+    EXPECT_EQ(kinds.size(), 4u) << "each series shows its own cell";
+}
+
+TEST(Metrics, GapsAreCountedByCodeOverAllShards) {
+    MetricsRegistry registry(2, "x");
+    for (uint8_t number = 0; number < static_cast<uint8_t>(codec::GapCode::count); ++number) {
+        registry.shard(0).count_gap(codec::GapCode{number});
+        for (int count = 0; count < number; ++count) {
+            registry.shard(1).count_gap(codec::GapCode{number});
+        }
+    }
+    const Exposition exposition = exposition_of(registry);
+    EXPECT_EQ(exposition.types().at("fanfare_gaps_total"), "counter");
+    for (uint8_t number = 0; number < static_cast<uint8_t>(codec::GapCode::count); ++number) {
+        const std::string code(codec::name_of(codec::GapCode{number}));
+        EXPECT_EQ(exposition.value("fanfare_gaps_total{code=\"" + code + "\"}"), 1u + number);
+    }
+}
+
+TEST(Metrics, WhatTheKernelHoldsBelongsToNoShard) {
+    MetricsRegistry registry(2, "x");
+    registry.set_kernel_socket_bytes(12'288);
+    EXPECT_EQ(exposition_of(registry).value("fanfare_kernel_socket_bytes"), 12'288u);
 }
 
 TEST(Metrics, CountersAndOnlyCountersEndInTotal) {
@@ -156,10 +187,43 @@ TEST(Metrics, TurnsFallIntoTheirBuckets) {
     EXPECT_EQ(exposition.types().at("fanfare_turn_seconds"), "histogram");
     EXPECT_EQ(exposition.value("fanfare_turn_seconds_bucket{shard=\"0\",le=\"1e-05\"}"), 1u);
     EXPECT_EQ(exposition.value("fanfare_turn_seconds_bucket{shard=\"0\",le=\"5e-05\"}"), 2u);
-    EXPECT_EQ(exposition.value("fanfare_turn_seconds_bucket{shard=\"0\",le=\"1\"}"), 2u);
+    EXPECT_EQ(exposition.value("fanfare_turn_seconds_bucket{shard=\"0\",le=\"2.5\"}"), 2u);
     EXPECT_EQ(exposition.value("fanfare_turn_seconds_bucket{shard=\"0\",le=\"+Inf\"}"), 3u);
     EXPECT_EQ(exposition.value("fanfare_turn_seconds_count{shard=\"0\"}"), 3u);
     EXPECT_EQ(exposition.samples().at("fanfare_turn_seconds_sum{shard=\"0\"}"), "5.000020001");
+}
+
+TEST(Metrics, EveryHistogramHasItsOwnCells) {
+    MetricsRegistry registry(2, "x");
+    ShardMetrics& metrics = registry.shard(1);
+    const uint64_t longest_ns = histogram_bounds_ns[std::size(histogram_bounds_ns) - 1];
+    for (uint8_t number = 0; number < static_cast<uint8_t>(Distribution::count); ++number) {
+        for (int count = 0; count <= number; ++count) {
+            metrics.observe(Distribution{number}, longest_ns);
+        }
+        metrics.observe(Distribution{number}, longest_ns + 1);
+        EXPECT_EQ(metrics.observed_count(Distribution{number}), 2u + number);
+        EXPECT_EQ(metrics.observed_ns_sum(Distribution{number}), (2 + number) * longest_ns + 1);
+    }
+    const Exposition exposition = exposition_of(registry);
+    const auto check = [&](const std::string& name, Distribution distribution) {
+        const uint64_t count = 1u + static_cast<uint8_t>(distribution);
+        const std::string bucket = "fanfare_" + name + "_bucket{shard=\"1\",le=";
+        EXPECT_EQ(exposition.types().at("fanfare_" + name), "histogram");
+        EXPECT_EQ(exposition.value(bucket + "\"10\"}"), 0u);
+        EXPECT_EQ(exposition.value(bucket + "\"30\"}"), count);
+        EXPECT_EQ(exposition.value(bucket + "\"+Inf\"}"), count + 1);
+        EXPECT_EQ(exposition.value("fanfare_" + name + "_count{shard=\"0\"}"), 0u);
+    };
+#define FANFARE_X(name, help) check(#name, Distribution::name);
+    FANFARE_HISTOGRAMS(FANFARE_X)
+#undef FANFARE_X
+}
+
+TEST(Metrics, BoundsRise) {
+    for (size_t row = 1; row < std::size(histogram_bounds_ns); ++row) {
+        EXPECT_LT(histogram_bounds_ns[row - 1], histogram_bounds_ns[row]);
+    }
 }
 
 TEST(Metrics, HealthEndsFiveSecondsAfterTheOldestTurn) {

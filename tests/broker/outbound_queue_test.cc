@@ -222,6 +222,61 @@ TEST(OutboundQueue, NothingOvertakesRawBytes) {
     }
 }
 
+TEST(OutboundQueue, AWatchedControlFrameHasLeftWhenItsLastByteHas) {
+    const std::string ping = frame_of(Opcode::ping, "1");
+    const std::string text = frame_of(Opcode::text, "hello");
+    for (const bool is_behind_a_frame : {false, true}) {
+        Wire wire;
+        EXPECT_TRUE(wire.queue.has_watched_left()) << "nothing is watched";
+        uint32_t rest_bytes = 0;
+        if (is_behind_a_frame) {
+            wire.push(text);
+            wire.gather();
+            wire.sent(2);  // it has begun to leave
+            rest_bytes = static_cast<uint32_t>(text.size()) - 2;
+        }
+        wire.push_control(ping);
+        wire.queue.watch_control();
+        wire.push(text);
+        EXPECT_FALSE(wire.queue.has_watched_left());
+        wire.gather();
+        EXPECT_FALSE(wire.queue.has_watched_left());
+        wire.sent(rest_bytes + static_cast<uint32_t>(ping.size()) - 1);
+        EXPECT_FALSE(wire.queue.has_watched_left()) << "but for a byte";
+        wire.gather();
+        wire.sent(1);
+        EXPECT_TRUE(wire.queue.has_watched_left());
+        wire.send_all();
+        EXPECT_TRUE(wire.queue.has_watched_left());
+        EXPECT_EQ(wire.out, (is_behind_a_frame ? text : "") + ping + text);
+    }
+}
+
+TEST(OutboundQueue, AFrameThatIsWatchedInFlightLeavesWithALaterSend) {
+    const std::string text = frame_of(Opcode::text, "hello");
+    const std::string ping = frame_of(Opcode::ping, "1");
+    Wire wire;
+    wire.push(text);
+    wire.gather();
+    wire.push_control(ping);
+    wire.queue.watch_control();
+    wire.sent(static_cast<uint32_t>(text.size()));
+    EXPECT_FALSE(wire.queue.has_watched_left()) << "it was not in that send";
+    wire.send_all();
+    EXPECT_TRUE(wire.queue.has_watched_left());
+}
+
+TEST(OutboundQueue, WhatIsDroppedIsNotWatchedAnyMore) {
+    Wire wire;
+    wire.push(frame_of(Opcode::text, "hello"));
+    wire.gather();
+    wire.push_control(frame_of(Opcode::ping, "1"));
+    wire.queue.watch_control();
+    wire.sent(1);
+    wire.queue.drop_to_boundary(wire.chunks);
+    EXPECT_TRUE(wire.queue.has_watched_left());
+}
+
 TEST(OutboundQueue, WhatIsPushedInFlightFollows) {
     Wire wire;
     const std::string one = frame_of(Opcode::text, "one");

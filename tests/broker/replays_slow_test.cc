@@ -294,7 +294,7 @@ TEST_P(SlowReplays, WhatWasEvictedMeanwhileIsAGapInItsPlace) {
     EXPECT_EQ(before, range(1, static_cast<int>(before.size())));
     EXPECT_LT(before.size(), 20u);
     EXPECT_EQ(behind, range(41, 60)) << "what is kept";
-    EXPECT_EQ(world_.metric(Metric::gaps_total), 1u);
+    EXPECT_EQ(world_.gaps_count(), 1u);
     EXPECT_EQ(stream_.others.back(), live_text("1", {world_.position_text(tiny, 60)}));
     EXPECT_TRUE(stream_.others.front().find(R"("recovered":true)") != std::string::npos)
         << "nothing had been evicted when it was decided";

@@ -334,6 +334,32 @@ uint64_t World::refusals(Refused refused) const {
     return sum;
 }
 
+uint64_t World::gaps_count() const {
+    uint64_t sum = 0;
+    for (uint8_t number = 0; number < static_cast<uint8_t>(codec::GapCode::count); ++number) {
+        for (io::ShardId id = 0; id < shards_.size(); ++id) {
+            sum += metrics_.shard(id).gaps(codec::GapCode{number});
+        }
+    }
+    return sum;
+}
+
+uint64_t World::observed_count(Distribution distribution) const {
+    uint64_t sum = 0;
+    for (io::ShardId id = 0; id < shards_.size(); ++id) {
+        sum += metrics_.shard(id).observed_count(distribution);
+    }
+    return sum;
+}
+
+uint64_t World::observed_ns_sum(Distribution distribution) const {
+    uint64_t sum = 0;
+    for (io::ShardId id = 0; id < shards_.size(); ++id) {
+        sum += metrics_.shard(id).observed_ns_sum(distribution);
+    }
+    return sum;
+}
+
 std::vector<std::string> World::take_log() {
     std::vector<std::string> lines;
     uint64_t now_ns = 0;

@@ -136,6 +136,9 @@ class World {
     io::Mesh& mesh() { return mesh_; }
     uint64_t metric(Metric metric) const;  // the sum over all shards
     uint64_t closed_count(uint16_t code) const;
+    uint64_t gaps_count() const;  // whatever their code
+    uint64_t observed_count(Distribution distribution) const;
+    uint64_t observed_ns_sum(Distribution distribution) const;
     void set_kernel_socket_bytes(uint64_t bytes) { metrics_.set_kernel_socket_bytes(bytes); }
     uint64_t refusals(Refused refused) const;  // the sum over all shards
     std::vector<std::string> take_log();

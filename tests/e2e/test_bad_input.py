@@ -184,9 +184,9 @@ class BadInputTest(unittest.TestCase):
         metrics = self.broker.metrics()
         # The request for the metrics is a connection, too.
         return metrics["fanfare_connections"] == 1 and not any(
-            metrics[name] for name in ("fanfare_websockets", "fanfare_subscriptions",
+            metrics[name] for name in ("fanfare_websockets", 'fanfare_subscriptions{state="live"}',
                                        "fanfare_filters", "fanfare_outbound_bytes",
-                                       "fanfare_reassembly_bytes"))
+                                       'fanfare_memory_bytes{kind="reassembly"}'))
 
     def test_upgrades(self):
         for what, data, status, body, fields in UPGRADES:

@@ -34,8 +34,8 @@ GROWTH_BYTES_MAX = 2 * 1024 * 1024
 HEARTBEAT = ("--heartbeat-interval", f"{INTERVAL_S}s", "--heartbeat-timeout", f"{TIMEOUT_S}s")
 # Each is touched in the first round, so that later growth is not theirs.
 FEW_BUFFERS = ("--recv-buffers", "32")
-GAUGES = ("fanfare_connections", "fanfare_websockets", "fanfare_subscriptions", "fanfare_filters",
-          "fanfare_outbound_bytes", "fanfare_reassembly_bytes")
+GAUGES = ("fanfare_connections", "fanfare_websockets", 'fanfare_subscriptions{state="live"}', "fanfare_filters",
+          "fanfare_outbound_bytes", 'fanfare_memory_bytes{kind="reassembly"}')
 
 
 class Living:

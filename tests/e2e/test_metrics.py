@@ -47,7 +47,8 @@ class MetricsTest(unittest.TestCase):
         self.assertEqual(told.keys(), explained.keys())
         document = OPERATIONS.read_text("utf-8")
         rows = {name: (kind, what) for name, kind, what in
-                re.findall(r"^\| `(\w+)` \| (gauge|counter|histogram) \| (.+) \|$", document, re.M)}
+                re.findall(r"^\| `(\w+)` \| (gauge|counter|histogram)(?: \| `\w+`: [^|]+)? \| ([^|]+) \|$",
+                           document, re.M)}
         for name, kind in told.items():
             with self.subTest(name):
                 if name in rows:
@@ -81,15 +82,16 @@ class MetricsTest(unittest.TestCase):
 
         self.assertEqual(2, grown("websockets"))
         self.assertEqual(2, grown("connections"))
-        self.assertEqual(4, grown("subscriptions"))
+        self.assertEqual(4, grown('subscriptions{state="live"}'))
         self.assertEqual(1, grown("messages_published_total"))
         self.assertEqual(2, grown("deliveries_total"))
         self.assertEqual(4, grown("commands_total"))
         self.assertEqual(1, grown("errors_total"))
         self.assertEqual(2, grown('upgrades_total{status="101"}'))
+        self.assertGreater(grown("delivery_delay_seconds_count"), 5)
         self.assertGreater(grown("received_bytes_total"), 500)
         self.assertGreater(grown("sent_bytes_total"), 500)
-        wait_until(lambda: self.broker.metrics()["fanfare_subscriptions"] == 0, 10, "all are gone")
+        wait_until(lambda: self.broker.metrics()['fanfare_subscriptions{state="live"}'] == 0, 10, "all are gone")
 
     def test_histogram_adds_up(self):
         values = self.broker.metrics()

@@ -155,4 +155,35 @@ TEST(Documents, Metrics) {
     EXPECT_EQ(table_in("OPERATIONS.md", "metrics"), table);
 }
 
+TEST(Documents, MetricFamilies) {
+    std::string table = "| name | type | label | what |\n|---|---|---|---|\n";
+    std::string row_end;  // of the family whose values are being added
+    bool is_first_value = true;
+    const auto begin_family = [&](const std::string& name, const std::string& type,
+                                  const std::string& label, const std::string& help) {
+        table += row_end + "| " + code(name) + " | " + type + " | " + code(label) + ": ";
+        row_end = " | " + help + " |\n";
+        is_first_value = true;
+    };
+    const auto add_value = [&](const std::string& value) {
+        table += (is_first_value ? "" : ", ") + code(value);
+        is_first_value = false;
+    };
+#define FANFARE_F(name, type, label, help) begin_family(#name, #type, #label, help);
+#define FANFARE_C(cell, value) add_value(value);
+    FANFARE_METRIC_FAMILIES(FANFARE_F, FANFARE_C)
+#undef FANFARE_F
+#undef FANFARE_C
+    EXPECT_EQ(table_in("OPERATIONS.md", "metric families"), table + row_end);
+}
+
+TEST(Documents, Histograms) {
+    std::string table = "| name | type | what |\n|---|---|---|\n";
+#define FANFARE_X(name, help) \
+    table += "| " + code(#name) + " | histogram | " + std::string(help) + " |\n";
+    FANFARE_HISTOGRAMS(FANFARE_X)
+#undef FANFARE_X
+    EXPECT_EQ(table_in("OPERATIONS.md", "histograms"), table);
+}
+
 }  // namespace
