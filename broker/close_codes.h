@@ -27,6 +27,7 @@ enum class Reconnect : uint8_t { no, with_jitter, after_retry_ms, at_once };
       "the client reads slower than its topics are published")                         \
     X(rate_limited, 4101, after_retry_ms,                                              \
       "the client went on although it was refused for asking too fast")                \
+    X(closed_by_operator, 4102, after_retry_ms, "an operator closed the connection")   \
     X(heartbeat_timeout, 4200, at_once, "no answer to a ping within the timeout")
 
 enum class CloseCode : uint16_t {

@@ -52,9 +52,13 @@ void Courier::write_heads(io::ShardId to, std::span<const codec::Position> heads
 }
 
 bool Courier::has_room_for_heads(io::ShardId to) {
+    return has_room_beside_results(to, results_cost_min_);
+}
+
+bool Courier::has_room_beside_results(io::ShardId to, uint64_t cost) {
     // What is owed there comes first.
     return destinations_[to].deliver.empty() &&
-           mesh_.deliver(self_, to).room_bytes() >= 2 * results_cost_min_;
+           mesh_.deliver(self_, to).room_bytes() >= results_cost_min_ + cost;
 }
 
 void Courier::write_interest_ack(io::ShardId to, uint32_t token) {
@@ -96,6 +100,43 @@ bool Courier::ask_history(io::ShardId to, uint32_t token, const HistoryRequest& 
     return true;
 }
 
+bool Courier::ask_connections(io::ShardId to, uint32_t token, const ConnectionsQuestion& question) {
+    if (!destinations_[to].forward.empty()) return false;
+    if (!CrossCore::write_connections_read(mesh_.forward(self_, to), token, question)) return false;
+    destinations_[to].is_touched = true;
+    return true;
+}
+
+bool Courier::ask_close(io::ShardId to, base::Slot asker, base::Slot target) {
+    if (!destinations_[to].forward.empty()) return false;
+    const Origin origin{.shard = self_, .slot = asker};
+    if (!CrossCore::write_connection_close(mesh_.forward(self_, to), origin, target)) return false;
+    destinations_[to].is_touched = true;
+    return true;
+}
+
+bool Courier::write_connection_rows(io::ShardId to, uint32_t token,
+                                    std::span<const ConnectionRow> rows) {
+    CHECK(rows.size() <= rows_per_record_max);
+    if (!has_room_beside_results(to, CrossCore::connection_rows_cost(rows.size()))) return false;
+    destinations_[to].is_touched = true;
+    CHECK(CrossCore::write_connection_rows(mesh_.deliver(self_, to), token, rows));
+    return true;
+}
+
+bool Courier::write_connections_end(io::ShardId to, uint32_t token, uint64_t connections_count) {
+    if (!has_room_beside_results(to, CrossCore::marker_cost())) return false;
+    destinations_[to].is_touched = true;
+    CHECK(CrossCore::write_connections_end(mesh_.deliver(self_, to), token, connections_count));
+    return true;
+}
+
+void Courier::write_connection_closed(io::ShardId to, base::Slot asker, bool was_there) {
+    destinations_[to].is_touched = true;
+    const Origin origin{.shard = to, .slot = asker};
+    CHECK(CrossCore::write_connection_closed(mesh_.deliver(self_, to), origin, was_there));
+}
+
 bool Courier::write(io::Lane& lane, const Owed& owed) {
     switch (owed.type) {
         case RecordType::interest_add:
@@ -111,7 +152,12 @@ bool Courier::write(io::Lane& lane, const Owed& owed) {
         case RecordType::heads:
         case RecordType::interest_ack:
         case RecordType::history_message:
-        case RecordType::history_end: break;
+        case RecordType::history_end:
+        case RecordType::connections_read:
+        case RecordType::connection_close:
+        case RecordType::connection_rows:
+        case RecordType::connections_end:
+        case RecordType::connection_closed: break;
     }
     UNREACHABLE();
 }

@@ -56,6 +56,19 @@ class Courier {
     [[nodiscard]] bool forward(io::ShardId to, const Publication& publication);
     [[nodiscard]] bool ask_history(io::ShardId to, uint32_t token, const HistoryRequest& request);
 
+    // What operators ask. False: no room, try again later.
+    [[nodiscard]] bool ask_connections(io::ShardId to, uint32_t token,
+                                       const ConnectionsQuestion& question);
+    [[nodiscard]] bool ask_close(io::ShardId to, base::Slot asker, base::Slot target);
+    // Its results. Rows wait until they leave room for what other requests bring forth, and are at
+    // most rows_per_record_max; for the answer to a closing there must be room (see above).
+    static constexpr size_t rows_per_record_max = 8;
+    [[nodiscard]] bool write_connection_rows(io::ShardId to, uint32_t token,
+                                             std::span<const ConnectionRow> rows);
+    [[nodiscard]] bool write_connections_end(io::ShardId to, uint32_t token,
+                                             uint64_t connections_count);
+    void write_connection_closed(io::ShardId to, base::Slot asker, bool was_there);
+
     // Control records, which always succeed (they may be owed for a while).
     void tell_interest(io::ShardId to, RecordType type, std::string_view filter, uint32_t token);
     void tell_quiesced(io::ShardId to);
@@ -78,6 +91,8 @@ class Courier {
         bool is_touched = false;
     };
 
+    // Whether a result that nobody has reserved room for leaves room for those of any request.
+    bool has_room_beside_results(io::ShardId to, uint64_t cost);
     static bool write(io::Lane& lane, const Owed& owed);
     void tell(io::ShardId to, std::deque<Owed>& queue, io::Lane& lane, Owed owed);
     void settle(std::deque<Owed>& queue, io::Lane& lane, Destination& destination);

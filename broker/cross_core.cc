@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <type_traits>
 
 #include "io/base/check.h"
 #include "topics/name.h"
@@ -23,7 +24,7 @@ struct Head {
     uint16_t name_bytes = 0;  // topic or filter; of history_read and history_end what is fixed
     bool echo = true;
     bool wants_answer = false;
-    bool is_duplicate = false;
+    bool is_duplicate = false;  // of connection_closed: it was there
     uint32_t origin_shard = 0;
     uint32_t slot_index = 0;
     uint32_t slot_generation = 0;
@@ -115,6 +116,26 @@ Head head_of(RecordType type, const Origin& origin) {
     return head;
 }
 
+bool is_about_connections(RecordType type) {
+    return type == RecordType::connections_read || type == RecordType::connection_close ||
+           type == RecordType::connection_rows || type == RecordType::connections_end ||
+           type == RecordType::connection_closed;
+}
+
+static_assert(std::is_trivially_copyable_v<ConnectionRow> && alignof(ConnectionRow) <= 8);
+
+// The members of records about connections.
+void decode_connections(const Head& head, std::string_view payload, Record& record) {
+    record.question = {.sort = static_cast<ConnectionsSort>(head.partition),
+                       .limit = static_cast<uint32_t>(head.offset)};
+    record.connections_count = head.offset;
+    record.target = {head.partition, static_cast<uint32_t>(head.offset)};
+    record.was_there = head.is_duplicate;
+    // Records are 8-byte aligned and so is the head.
+    record.rows = {reinterpret_cast<const ConnectionRow*>(payload.data()),
+                   payload.size() / sizeof(ConnectionRow)};
+}
+
 HistoryRequest decode_request(std::string_view fixed, std::string_view list) {
     const auto fields = fields_of<ReadFields>(fixed);
     HistoryRequest request{.partition = fields.partition,
@@ -182,6 +203,10 @@ uint64_t CrossCore::marker_cost() {
 
 uint64_t CrossCore::heads_cost(size_t heads_count) {
     return io::Lane::record_cost(sizeof(Head) + heads_count * sizeof(codec::Position));
+}
+
+uint64_t CrossCore::connection_rows_cost(size_t rows_count) {
+    return io::Lane::record_cost(sizeof(Head) + rows_count * sizeof(ConnectionRow));
 }
 
 bool CrossCore::write_publication(io::Lane& lane, RecordType type, const Publication& publication,
@@ -260,6 +285,44 @@ bool CrossCore::write_history_end(io::Lane& lane, uint32_t token,
     return write_or_give(lane, head, {}, bytes_of(fields), {}, lost, inline_bytes_max_);
 }
 
+bool CrossCore::write_connections_read(io::Lane& lane, uint32_t token,
+                                       const ConnectionsQuestion& question) {
+    Head head{.type = RecordType::connections_read};
+    head.token = token;
+    head.partition = static_cast<uint32_t>(question.sort);
+    head.offset = question.limit;
+    return write(lane, head, {}, {}, {}, {});
+}
+
+bool CrossCore::write_connection_rows(io::Lane& lane, uint32_t token,
+                                      std::span<const ConnectionRow> rows) {
+    Head head{.type = RecordType::connection_rows};
+    head.token = token;
+    const std::string_view bytes{reinterpret_cast<const char*>(rows.data()), rows.size_bytes()};
+    head.payload_bytes = static_cast<uint32_t>(bytes.size());
+    return write(lane, head, {}, {}, {}, bytes);
+}
+
+bool CrossCore::write_connections_end(io::Lane& lane, uint32_t token, uint64_t connections_count) {
+    Head head{.type = RecordType::connections_end};
+    head.token = token;
+    head.offset = connections_count;
+    return write(lane, head, {}, {}, {}, {});
+}
+
+bool CrossCore::write_connection_close(io::Lane& lane, const Origin& asker, base::Slot target) {
+    Head head = head_of(RecordType::connection_close, asker);
+    head.partition = target.index;
+    head.offset = target.generation;
+    return write(lane, head, {}, {}, {}, {});
+}
+
+bool CrossCore::write_connection_closed(io::Lane& lane, const Origin& asker, bool was_there) {
+    Head head = head_of(RecordType::connection_closed, asker);
+    head.is_duplicate = was_there;
+    return write(lane, head, {}, {}, {}, {});
+}
+
 Record CrossCore::decode(std::span<const uint8_t> bytes) {
     Head head{.type = RecordType::publish};
     CHECK(bytes.size() >= sizeof head);
@@ -296,6 +359,8 @@ Record CrossCore::decode(std::span<const uint8_t> bytes) {
         // Records are 8-byte aligned and so is the head.
         record.heads = {reinterpret_cast<const codec::Position*>(payload),
                         head.payload_bytes / sizeof(codec::Position)};
+    } else if (is_about_connections(head.type)) {
+        decode_connections(head, payload_view, record);
     }
     return record;
 }

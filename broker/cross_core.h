@@ -17,6 +17,7 @@
 #include <string_view>
 #include <vector>
 
+#include "broker/connection_row.h"
 #include "codec/payload.h"
 #include "codec/position.h"
 #include "io/base/slab.h"
@@ -30,17 +31,22 @@ enum class RecordType : uint8_t {
     publish,
     interest_add,
     interest_remove,
-    history_read,  // a page of a partition's history, please
-    quiesced,      // nothing will be published by this shard any more (the broker stops)
+    history_read,      // a page of a partition's history, please
+    connections_read,  // rows of your connections, please
+    connection_close,  // close one of yours, please
+    quiesced,          // nothing will be published by this shard any more (the broker stops)
     // deliver: results
     message,
     published,
-    heads,            // how far partitions have come
-    interest_ack,     // heads of the partitions that the filter can match went before it
-    history_message,  // one of a page
-    history_end,      // the page is complete, and how far it reaches
-    drained,          // nothing will be sequenced by this shard any more
-    caught_up,        // no live stream of this shard reads history any more
+    heads,              // how far partitions have come
+    interest_ack,       // heads of the partitions that the filter can match went before it
+    history_message,    // one of a page
+    history_end,        // the page is complete, and how far it reaches
+    connection_rows,    // some of the rows
+    connections_end,    // all rows went before it
+    connection_closed,  // it is closed, or was not there
+    drained,            // nothing will be sequenced by this shard any more
+    caught_up,          // no live stream of this shard reads history any more
 };
 
 // Who published, so that the answer finds its way back and echo:false can be kept.
@@ -109,8 +115,15 @@ struct Record {
     // publish, message and history_message; published uses origin, position and is_duplicate.
     Publication publication;
     bool is_duplicate = false;
+    // connections_read, connection_rows, connections_end. connection_close and connection_closed
+    // use publication.origin for who asked.
+    ConnectionsQuestion question;
+    std::span<const ConnectionRow> rows;
+    uint64_t connections_count = 0;
+    base::Slot target;        // connection_close
+    bool was_there = false;   // connection_closed
     std::string_view filter;  // interest_add, interest_remove
-    uint32_t token = 0;  // interest_add, interest_ack, history_read, history_message, history_end
+    uint32_t token = 0;  // interest_…, history_… and connections_…, as the asker numbered it
     HistoryRequest request;                  // history_read
     HistoryExtent extent;                    // history_end
     std::span<const codec::Position> heads;  // heads
@@ -132,6 +145,7 @@ class CrossCore {
     uint64_t publication_cost_max() const;
     static uint64_t marker_cost();
     static uint64_t heads_cost(size_t heads_count);
+    static uint64_t connection_rows_cost(size_t rows_count);
 
     // Each writes one record; false when the lane has no room (nothing is written then). The caller
     // commits.
@@ -148,6 +162,17 @@ class CrossCore {
                                           const HistoryRequest& request) const;
     [[nodiscard]] bool write_history_end(io::Lane& lane, uint32_t token,
                                          const HistoryExtent& extent) const;
+
+    [[nodiscard]] static bool write_connections_read(io::Lane& lane, uint32_t token,
+                                                     const ConnectionsQuestion& question);
+    [[nodiscard]] static bool write_connection_rows(io::Lane& lane, uint32_t token,
+                                                    std::span<const ConnectionRow> rows);
+    [[nodiscard]] static bool write_connections_end(io::Lane& lane, uint32_t token,
+                                                    uint64_t connections_count);
+    [[nodiscard]] static bool write_connection_close(io::Lane& lane, const Origin& asker,
+                                                     base::Slot target);
+    [[nodiscard]] static bool write_connection_closed(io::Lane& lane, const Origin& asker,
+                                                      bool was_there);
 
     static Record decode(std::span<const uint8_t> bytes);
 

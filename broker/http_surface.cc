@@ -20,6 +20,7 @@ constexpr std::string_view websocket_path = "/ws";
 constexpr std::string_view echo_path = "/echo";
 constexpr std::string_view topics_path = "/topics/";
 constexpr std::string_view batch_path = "/api/publish";
+constexpr std::string_view connections_path = "/api/connections";
 constexpr std::string_view json_type = "application/json";
 constexpr std::string_view subprotocols[] = {"fanfare.v1"};
 constexpr std::string_view address_full = "this address has as many connections as it may";
@@ -34,6 +35,8 @@ constexpr std::string_view preflight_fields =
     "Access-Control-Allow-Methods: POST\r\n"
     "Access-Control-Allow-Headers: content-type, idempotency-key\r\n"
     "Access-Control-Max-Age: 600\r\n";
+
+constexpr std::string_view other_questions = "other such requests are being answered";
 
 bool is_read(const codec::HttpRequest& request) {
     return request.method == "GET" || request.method == "HEAD";
@@ -517,6 +520,9 @@ bool HttpSurface::serve_admin(base::Slot slot, Connection& connection,
     const bool is_metrics = request.path == "/metrics";
     const bool is_health = request.path == "/healthz";
     const bool is_ready = request.path == "/readyz";
+    if (request.path.starts_with(connections_path)) {
+        return serve_connections(slot, connection, request);
+    }
     if (!is_metrics && !is_health && !is_ready) return false;
     if (!is_read(request)) {
         respond_error(slot, connection, 405, codec::ErrorCode::invalid_request, "only GET and HEAD",
@@ -539,6 +545,62 @@ bool HttpSurface::serve_admin(base::Slot slot, Connection& connection,
     response.body = body_;
     respond(slot, connection, response);
     return true;
+}
+
+bool HttpSurface::serve_connections(base::Slot slot, Connection& connection,
+                                    const codec::HttpRequest& request) {
+    std::string_view id_text = request.path.substr(connections_path.size());
+    if (id_text.empty()) {
+        if (!is_read(request)) {
+            respond_error(slot, connection, 405, codec::ErrorCode::invalid_request,
+                          "only GET and HEAD", only_reads);
+            return true;
+        }
+        ConnectionsQuestion question;
+        const std::string_view error = parse_connections_question(request.query, question);
+        if (!error.empty()) {
+            respond_error(slot, connection, 400, codec::ErrorCode::invalid_request, error);
+        } else if (parts_.connections_query.ask(slot, question)) {
+            connection.http->awaits_answer = true;
+        } else {
+            respond_error(slot, connection, 503, codec::ErrorCode::unavailable, other_questions,
+                          retry_after);
+        }
+        return true;
+    }
+    if (id_text.front() != '/') return false;
+    id_text.remove_prefix(1);
+    if (request.method != "DELETE") {
+        respond_error(slot, connection, 405, codec::ErrorCode::invalid_request, "only DELETE",
+                      "Allow: DELETE\r\n");
+        return true;
+    }
+    const std::optional<ConnectionId> id = parse_connection_id(id_text);
+    if (!id) {
+        respond_error(slot, connection, 400, codec::ErrorCode::invalid_request,
+                      "an id looks like 1-42-7, as /api/connections tells it");
+    } else if (parts_.connections_query.close(slot, *id)) {
+        connection.http->awaits_answer = true;
+    } else {
+        respond_error(slot, connection, 503, codec::ErrorCode::unavailable, other_questions,
+                      retry_after);
+    }
+    return true;
+}
+
+void HttpSurface::answer(const ConnectionsQuery::Answer& answer) {
+    Connection* connection = parts_.connections.find(answer.asker);
+    if (connection == nullptr || connection->state != State::http) return;
+    connection->http->awaits_answer = false;
+    if (answer.status >= 400) {
+        const std::string_view reason = answer.body;
+        respond_error(answer.asker, *connection, answer.status, code_of_status(answer.status),
+                      reason.substr(0, reason.find('\n')));
+    } else {
+        respond(answer.asker, *connection,
+                {.status = answer.status, .content_type = json_type, .body = answer.body});
+    }
+    if (connection->state == State::http) resume(answer.asker, *connection);
 }
 
 void HttpSurface::respond(base::Slot slot, Connection& connection,

@@ -1,6 +1,6 @@
 // HttpSurface: what is answered over HTTP: the upgrade at /ws, publishing at POST /topics/<topic>,
-// the client for browsers at /fanfare.js, and the admin surface (/metrics, /healthz, /readyz, POST
-// /api/publish) where the listener offers it.
+// the client for browsers at /fanfare.js, and the admin surface (/metrics, /healthz, /readyz,
+// /api/connections, POST /api/publish) where the listener offers it.
 //
 // Owner: a shard has one for all its connections; a connection's own progress stands in
 // HttpProgress. Thread: its shard's.
@@ -23,6 +23,7 @@
 #include "broker/admission.h"
 #include "broker/assets.h"
 #include "broker/connection.h"
+#include "broker/connections_query.h"
 #include "broker/fanout.h"
 #include "broker/http_post.h"
 #include "broker/lifecycle.h"
@@ -54,6 +55,7 @@ class HttpSurface {
         const Pacing& pacing;
         Compression& compression;
         Session& session;
+        ConnectionsQuery& connections_query;
         codec::CommandParser& parser;
         base::Prng& prng;
         MetricsRegistry& registry;
@@ -71,6 +73,8 @@ class HttpSurface {
     void receive(base::Slot slot, std::span<const uint8_t> bytes);
     // An owner's answer to a message of a POST that was forwarded.
     void published(base::Slot slot, const Origin& origin, const PublishResult& result);
+    // The answer to a question about connections.
+    void answer(const ConnectionsQuery::Answer& answer);
     // After a completed send: resumes if unread answers were the reason for a pause.
     void sent(base::Slot slot);
     // Tries those again that wait for room in the lanes.
@@ -111,6 +115,9 @@ class HttpSurface {
     void serve_asset(base::Slot slot, Connection& connection, const codec::HttpRequest& request,
                      const Asset& asset);
     bool serve_admin(base::Slot slot, Connection& connection, const codec::HttpRequest& request);
+
+    bool serve_connections(base::Slot slot, Connection& connection,
+                           const codec::HttpRequest& request);
 
     void respond(base::Slot slot, Connection& connection, const codec::HttpResponse& response);
     void respond_published(base::Slot slot, Connection& connection, const PublishResult& result);

@@ -130,7 +130,7 @@ inline constexpr uint16_t upgrade_statuses[] = {101, 400, 403, 404, 405, 414, 41
                                                 426, 429, 431, 501, 503, 505};
 // How connections that were upgraded ended. 1006: without a Close frame in either direction.
 inline constexpr uint16_t closed_codes[] = {1000, 1001, 1002, 1003, 1005, 1006, 1007,
-                                            1008, 1009, 4100, 4101, 4200, 0};
+                                            1008, 1009, 4100, 4101, 4102, 4200, 0};
 // Upper bounds of the buckets of all histograms, in ns: from a turn with nothing to do to the
 // timeouts of clients.
 inline constexpr uint64_t histogram_bounds_ns[] = {

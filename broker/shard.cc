@@ -6,6 +6,7 @@
 #include "broker/admission.h"
 #include "broker/compression.h"
 #include "broker/connection.h"
+#include "broker/connections_query.h"
 #include "broker/courier.h"
 #include "broker/fanout.h"
 #include "broker/heads.h"
@@ -133,6 +134,7 @@ struct Shard::Impl {
     const Pacing pacing;
     Fanout fanout;
     Session session;
+    ConnectionsQuery connections_query;
     HttpSurface http;
     Heartbeat heartbeat;
     Shortages shortages;
@@ -191,9 +193,28 @@ Shard::Impl::Impl(const ShardContext& shard_context)
           {context.reactor, connections, outbox, lifecycle, fanout, joins, subscriptions, replays,
            slow_consumers, history_replies, parser, compression, pacing, memory, metrics, settings},
           context.id),
-      http({context.reactor, connections, timers, outbox, lifecycle, fanout, admission, pacing,
-            compression, session, parser, prng, context.metrics, memory, overload, settings,
-            context.listeners, context.epoch, context.log},
+      connections_query(
+          {context.reactor, connections, courier, lifecycle, subscriptions, admission}),
+      http({context.reactor,
+            connections,
+            timers,
+            outbox,
+            lifecycle,
+            fanout,
+            admission,
+            pacing,
+            compression,
+            session,
+            connections_query,
+            parser,
+            prng,
+            context.metrics,
+            memory,
+            overload,
+            settings,
+            context.listeners,
+            context.epoch,
+            context.log},
            context.id),
       heartbeat(context.reactor, connections, timers, outbox, lifecycle, replays, metrics,
                 settings),
@@ -230,6 +251,10 @@ void Shard::Impl::turn() {
     timers_expire();
     session.resume_paused();
     http.resume_paused();
+    connections_query.advance();
+    for (const ConnectionsQuery::Answer& answer : connections_query.take_answers()) {
+        http.answer(answer);
+    }
     replays_advance();
     slow_consumers.tend();
     shedding.advance(memory.level());
@@ -251,7 +276,7 @@ uint64_t Shard::Impl::wait_until_ns() {
     if (replays.has_ready()) return 0;
     uint64_t deadline_ns =
         std::min({timers.next_deadline_ns(), shortages.next_deadline_ns(), session.next_read_ns(),
-                  shutdown.next_deadline_ns(), now_ns + idle_turn_ns});
+                  shutdown.next_deadline_ns(), connections_query.next_ns(), now_ns + idle_turn_ns});
     if (session.has_paused() || http.has_paused() || replays.has_starved() || courier.owes()) {
         deadline_ns = std::min(deadline_ns, now_ns + lane_retry_ns);
     }
@@ -460,8 +485,19 @@ void Shard::Impl::on_result(Record& record) {
             joins.acknowledged(record.token, joined);
             for (const Joined& one : joined) session.joined(one);
             return;
+        case RecordType::connection_rows:
+            connections_query.on_rows(record.token, record.rows);
+            return;
+        case RecordType::connections_end:
+            connections_query.on_end(record.token, record.connections_count);
+            return;
+        case RecordType::connection_closed:
+            connections_query.on_closed(record.publication.origin.slot, record.was_there);
+            return;
         case RecordType::drained: shutdown.heard_drained(); return;
         case RecordType::caught_up: shutdown.heard_caught_up(); return;
+        case RecordType::connections_read:
+        case RecordType::connection_close:
         case RecordType::publish:
         case RecordType::interest_add:
         case RecordType::interest_remove:
@@ -513,7 +549,16 @@ void Shard::Impl::on_request(io::ShardId from, Record& record) {
             return;
         case RecordType::history_read: read_history(from, record); return;
         case RecordType::interest_remove: interest.unsubscribe(from, record.filter); return;
+        case RecordType::connections_read:
+            connections_query.on_read(from, record.token, record.question);
+            return;
+        case RecordType::connection_close:
+            connections_query.on_close(from, record.publication.origin.slot, record.target);
+            return;
         case RecordType::quiesced: shutdown.heard_quiesced(); return;
+        case RecordType::connection_rows:
+        case RecordType::connections_end:
+        case RecordType::connection_closed:
         case RecordType::message:
         case RecordType::published:
         case RecordType::heads:

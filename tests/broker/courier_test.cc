@@ -63,6 +63,11 @@ class CourierTest : public ::testing::Test {
             case RecordType::history_message:
                 return "page message " + std::string(record.publication.topic);
             case RecordType::history_end: return "page end " + std::to_string(record.extent.upto);
+            case RecordType::connections_read: return "connections read";
+            case RecordType::connection_close: return "connection close";
+            case RecordType::connection_rows: return "rows " + std::to_string(record.rows.size());
+            case RecordType::connections_end: return "connections end";
+            case RecordType::connection_closed: return "connection closed";
             case RecordType::drained: return "drained";
             case RecordType::caught_up: return "caught_up";
         }

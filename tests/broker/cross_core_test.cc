@@ -138,6 +138,58 @@ TEST(CrossCore, FiltersAndMarkersCarryTheirToken) {
     }
 }
 
+TEST(CrossCore, QuestionsAboutConnectionsTravelWhole) {
+    io::Lane lane(lane_bytes);
+    const ConnectionsQuestion question{ConnectionsSort::lag, 1'000};
+    ASSERT_TRUE(CrossCore::write_connections_read(lane, 5, question));
+    Record record = take(lane);
+    EXPECT_EQ(record.type, RecordType::connections_read);
+    EXPECT_EQ(record.token, 5u);
+    EXPECT_EQ(record.question, question);
+    lane.pop();
+
+    std::vector<ConnectionRow> rows(3);
+    for (uint32_t number = 0; number < rows.size(); ++number) {
+        rows[number].id = {number, {UINT32_MAX - 1, base::generation_mask}};
+        rows[number].lag_ns = UINT64_MAX - number;
+        rows[number].is_compressed = number == 1;
+    }
+    const uint64_t room = lane.room_bytes();
+    ASSERT_TRUE(CrossCore::write_connection_rows(lane, 6, rows));
+    EXPECT_EQ(room - lane.room_bytes(), CrossCore::connection_rows_cost(rows.size()));
+    record = take(lane);
+    EXPECT_EQ(record.type, RecordType::connection_rows);
+    EXPECT_EQ(record.token, 6u);
+    EXPECT_EQ(std::vector<ConnectionRow>(record.rows.begin(), record.rows.end()), rows);
+    lane.pop();
+
+    ASSERT_TRUE(CrossCore::write_connections_end(lane, 7, 10'000'000));
+    record = take(lane);
+    EXPECT_EQ(record.type, RecordType::connections_end);
+    EXPECT_EQ(record.token, 7u);
+    EXPECT_EQ(record.connections_count, 10'000'000u);
+    lane.pop();
+
+    const Origin asker{.shard = 3, .slot = {11, 12}};
+    const base::Slot target{UINT32_MAX - 1, base::generation_mask};
+    ASSERT_TRUE(CrossCore::write_connection_close(lane, asker, target));
+    record = take(lane);
+    EXPECT_EQ(record.type, RecordType::connection_close);
+    EXPECT_EQ(record.publication.origin.shard, 3u);
+    EXPECT_EQ(record.publication.origin.slot, asker.slot);
+    EXPECT_EQ(record.target, target);
+    lane.pop();
+
+    for (const bool was_there : {false, true}) {
+        ASSERT_TRUE(CrossCore::write_connection_closed(lane, asker, was_there));
+        record = take(lane);
+        EXPECT_EQ(record.type, RecordType::connection_closed);
+        EXPECT_EQ(record.publication.origin.slot, asker.slot);
+        EXPECT_EQ(record.was_there, was_there);
+        lane.pop();
+    }
+}
+
 TEST(CrossCore, HeadsTravelWhole) {
     io::Lane lane(lane_bytes);
     for (const size_t heads_count : {size_t{0}, size_t{1}, size_t{64}, size_t{1'024}}) {
