@@ -1,18 +1,22 @@
-// The one binary: fanfare serve | sub | pub | history | config | version. Reads like a table of
-// contents.
+// The one binary: fanfare serve | sub | pub | history | bench | config | version. Reads like a
+// table of contents.
 
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <CLI/CLI.hpp>
 
+#include "broker/bench_command.h"
+#include "broker/command_line.h"
 #include "broker/config.h"
 #include "broker/serve.h"
 #include "broker/settings.h"
 #include "broker/units.h"
+#include "tools/bench/run.h"
 #include "tools/exit_code.h"
 #include "tools/history.h"
 #include "tools/pub.h"
@@ -98,22 +102,17 @@ int load(broker::ConfigSources& sources, broker::Settings& settings) {
     return 1;
 }
 
-CLI::Option* add_duration(CLI::App& command, const std::string& flag, uint64_t& ns,
-                          const std::string& help) {
-    return command
-        .add_option_function<std::string>(
-            flag,
-            [&ns, flag](const std::string& text) {
-                const std::optional<uint64_t> parsed = broker::parse_duration_ns(text);
-                if (!parsed) {
-                    throw CLI::ValidationError(
-                        flag,
-                        "'" + text + "' is not a duration with its unit, such as 5s or 250ms");
-                }
-                ns = *parsed;
-            },
-            help)
-        ->type_name("DURATION");
+// What needs the settings: serves, or prints them, or says that they are valid.
+int configure(broker::ConfigSources& sources, bool serves, bool prints) {
+    broker::Settings settings;
+    if (load(sources, settings) != 0) return 1;
+    if (serves) return broker::run_serve(settings, sources, version);
+    if (prints) {
+        std::fputs(broker::settings_toml(settings).c_str(), stdout);
+    } else {
+        std::printf("the configuration is valid\n");
+    }
+    return 0;
 }
 
 void add_format(CLI::App& command, tools::FormatChoice& format) {
@@ -158,8 +157,8 @@ void add_sub(CLI::App& command, tools::SubOptions& options) {
                     "most once a second and at the end, so a crash repeats some messages and loses "
                     "none.")
         ->type_name("FILE");
-    add_duration(command, "--timeout", options.timeout_ns,
-                 "End after this time: with 0, or with 3 if --count was not reached.");
+    broker::add_duration(command, "--timeout", options.timeout_ns,
+                         "End after this time: with 0, or with 3 if --count was not reached.");
     command.add_flag_callback(
         "--no-reconnect", [&options] { options.reconnect = false; },
         "End with 2 when the connection is lost, instead of connecting again.");
@@ -193,8 +192,8 @@ void add_pub(CLI::App& command, tools::PubOptions& options) {
         "--binary", [&options] { options.kind = tools::PubKind::binary; },
         "DATA, or the whole input, is one binary message.");
     kind->require_option(0, 1);
-    add_duration(command, "--give-up-after", options.give_up_after_ns,
-                 "End with 2 after trying to reconnect for this long.");
+    broker::add_duration(command, "--give-up-after", options.give_up_after_ns,
+                         "End with 2 after trying to reconnect for this long.");
     command.footer(std::string(tools::exit_codes_help));
 }
 
@@ -248,6 +247,11 @@ int main(int argc, char** argv) {
     CLI::App* history =
         app.add_subcommand("history", "Print what the broker keeps of a topic, oldest first.");
     add_history(*history, history_options);
+    bench::Plan plan;
+    plan.url = variable_or("FANFARE_URL", plan.url);
+    CLI::App* bench_command =
+        app.add_subcommand("bench", "Measure a broker: how many clients, how fast, how late.");
+    broker::add_bench(*bench_command, plan);
     CLI::App* version_command = app.add_subcommand("version", "Print the version.");
 
     if (argc < 2) {
@@ -270,11 +274,7 @@ int main(int argc, char** argv) {
     if (sub->parsed()) return tools::run_sub(sub_options);
     if (pub->parsed()) return tools::run_pub(pub_options);
     if (history->parsed()) return tools::run_history(history_options);
+    if (bench_command->parsed()) return bench::run_bench(std::move(plan));
 
-    broker::Settings settings;
-    if (load(sources, settings) != 0) return 1;
-    if (serve->parsed()) return broker::run_serve(settings, sources, version);
-    if (config_print->parsed()) std::fputs(broker::settings_toml(settings).c_str(), stdout);
-    if (config_check->parsed()) std::printf("the configuration is valid\n");
-    return 0;
+    return configure(sources, serve->parsed(), config_print->parsed());
 }

@@ -61,19 +61,25 @@ HandshakeAnswer read_refusal(uint16_t status, uint32_t head_bytes, std::string_v
 
 }  // namespace
 
-void append_handshake_request(std::string& out, const Url& url, std::string_view key) {
+void append_handshake_request(std::string& out, const Url& url, std::string_view key,
+                              std::string_view subprotocol) {
     out += "GET ";
     out += url.target;
     out += " HTTP/1.1\r\nHost: ";
     out += url.host_field();
-    out +=
-        "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-        "Sec-WebSocket-Protocol: fanfare.v1\r\nSec-WebSocket-Key: ";
+    out += "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n";
+    if (!subprotocol.empty()) {
+        out += "Sec-WebSocket-Protocol: ";
+        out += subprotocol;
+        out += "\r\n";
+    }
+    out += "Sec-WebSocket-Key: ";
     out += key;
     out += "\r\n\r\n";
 }
 
-HandshakeAnswer read_handshake_answer(std::string_view bytes, std::string_view key) {
+HandshakeAnswer read_handshake_answer(std::string_view bytes, std::string_view key,
+                                      std::string_view subprotocol) {
     const std::string_view begin = bytes.substr(0, version_prefix.size());
     if (!version_prefix.starts_with(begin)) return not_a_websocket("the answer is not HTTP/1.1");
     const size_t head_end = bytes.find("\r\n\r\n");
@@ -112,8 +118,8 @@ HandshakeAnswer read_handshake_answer(std::string_view bytes, std::string_view k
     if (!field_of(lines, "Sec-WebSocket-Extensions").value_or("").empty()) {
         return not_a_websocket("the answer uses an extension that was not offered");
     }
-    const std::string_view subprotocol = field_of(lines, "Sec-WebSocket-Protocol").value_or("");
-    if (!subprotocol.empty() && subprotocol != "fanfare.v1") {
+    const std::string_view chosen = field_of(lines, "Sec-WebSocket-Protocol").value_or("");
+    if (!chosen.empty() && chosen != subprotocol) {
         return not_a_websocket("the answer chooses a subprotocol that was not offered");
     }
     return {.kind = HandshakeAnswer::Kind::accepted, .head_bytes = head_bytes};

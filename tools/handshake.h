@@ -13,8 +13,12 @@ namespace tools {
 // An answer beyond this is not one of a broker.
 inline constexpr uint32_t handshake_answer_bytes_max = 16 * 1024;
 
-// Appends the upgrade request. `key` is the base64 of 16 random bytes.
-void append_handshake_request(std::string& out, const Url& url, std::string_view key);
+inline constexpr std::string_view native_subprotocol = "fanfare.v1";
+
+// Appends the upgrade request. `key` is the base64 of 16 random bytes. An empty `subprotocol`
+// offers none.
+void append_handshake_request(std::string& out, const Url& url, std::string_view key,
+                              std::string_view subprotocol = native_subprotocol);
 
 struct HandshakeAnswer {
     enum class Kind : uint8_t {
@@ -31,7 +35,9 @@ struct HandshakeAnswer {
         {};  // not_a_websocket: what is wrong with the answer, in a few words
 };
 
-// Reads the answer to the request with `key`. `bytes` holds all that arrived so far.
-HandshakeAnswer read_handshake_answer(std::string_view bytes, std::string_view key);
+// Reads the answer to the request with `key` and `subprotocol`. `bytes` holds all that arrived so
+// far.
+HandshakeAnswer read_handshake_answer(std::string_view bytes, std::string_view key,
+                                      std::string_view subprotocol = native_subprotocol);
 
 }  // namespace tools

@@ -25,7 +25,8 @@ from broker_process import (LIBC, Broker, clean_environment, run_fanfare, start_
                             unused_port, wait_until)
 from raw_client import RawClient
 
-SUBCOMMANDS = ("serve", "config", "config check", "config print", "sub", "pub", "history", "version")
+SUBCOMMANDS = ("serve", "config", "config check", "config print", "sub", "pub", "history", "bench",
+               "version")
 ESCAPE = "\x1b"
 
 

@@ -1,0 +1,292 @@
+#!/usr/bin/python3
+"""`fanfare bench` against real servers: each scenario for a second, with every check on, and its
+sums against the broker's own counters.
+"""
+
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+import broker_process
+from broker_process import (Broker, die_with_parent, run_fanfare, start_fanfare,
+                            unused_port, wait_until)
+
+TIMEOUT_S = 60
+SHORT = ("--duration", "1s", "--warmup", "200ms")
+
+# A server of another kind: what begins with "sub " subscribes, all else goes to the topic it names.
+WS_SERVER = """
+const { WebSocketServer } = require("/usr/share/nodejs/ws");
+const topics = new Map();
+const server = new WebSocketServer({ port: Number(process.argv[1]), host: "127.0.0.1" });
+server.on("connection", (socket) => {
+  socket.on("message", (data) => {
+    const [verb, topic, payload] = data.toString().split(" ", 3);
+    if (verb === "sub") {
+      if (!topics.has(topic)) topics.set(topic, []);
+      topics.get(topic).push(socket);
+      socket.send("ok");
+    } else {
+      for (const other of topics.get(topic) ?? []) other.send(`{"p":"${payload}"}`);
+    }
+  });
+});
+server.on("listening", () => console.log("ready"));
+"""
+
+
+def bench(*arguments, expected=0, timeout_s=TIMEOUT_S):
+    """Runs it to its end; answers its JSON."""
+    result = run_fanfare("bench", *arguments, "--json", timeout_s=timeout_s)
+    if result.returncode != expected:
+        raise AssertionError(f"ended with {result.returncode}: {result.stderr}\n{result.stdout}")
+    return json.loads(result.stdout)
+
+
+class ScenariosTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.broker = Broker("--workers", "2", "--topic-rule",
+                            "match=kept/#,history_messages=10000")
+        cls.broker.__enter__()
+        cls.addClassCleanup(lambda: cls.broker.__exit__(None, None, None))
+
+    def run_scenario(self, *arguments):
+        """A run with all checks; its sums must be the broker's."""
+        before = self.broker.metrics()
+        found = bench(*arguments, *SHORT, "--check", "--url", self.broker.url, "--broker-pid",
+                      str(self.broker.pid))
+        after = self.broker.metrics()
+        self.assertTrue(found["is_clean"], found)
+        self.assertEqual("", found["failure"])
+        self.assertEqual(found["expected"], found["delivered"])
+        self.assertEqual(found["delivered"], found.get("check", {}).get("checked"))
+        for figure in ("skipped", "repeated", "damaged"):
+            self.assertEqual(0, found["check"][figure])
+        self.assertEqual(0, found["foreign_messages"])
+        self.assertEqual(0, found["lost_connections"])
+
+        def rise(name):
+            return after[name] - before.get(name, 0)
+
+        self.assertEqual(found["published"], rise("fanfare_messages_published_total"))
+        self.assertEqual(found["delivered"], rise("fanfare_deliveries_total"))
+        self.assertGreater(found["load_cpu_share"], 0)
+        self.assertTrue(found["broker"]["resident_bytes"] > 0)
+        return found
+
+    def check_latency(self, found):
+        latency = found["latency_ns"]
+        self.assertGreater(latency["count"], 0)
+        self.assertLessEqual(latency["count"], found["delivered"])
+        steps = [latency[name] for name in ("min", "p50", "p90", "p99", "p999", "p9999", "max")]
+        self.assertEqual(sorted(steps), steps)
+        self.assertGreater(latency["min"], 1_000)
+
+    def test_fanout(self):
+        found = self.run_scenario("fanout", "--clients", "200")
+        self.assertEqual(found["published"] * 200, found["delivered"])
+        self.check_latency(found)
+        self.assertGreater(found["broker"]["cpu_us_per_delivery"], 0)
+        # {"op":"message","topic":"bench/0","data":"…64…"} and two bytes of header.
+        self.assertAlmostEqual(110, found["wire_bytes_per_delivery"], delta=1)
+
+    def test_open_loop(self):
+        found = self.run_scenario("fanout", "--clients", "20", "--rate", "300")
+        self.assertAlmostEqual(300, found["published_per_s"], delta=30)
+        self.check_latency(found)
+        self.assertIn("lateness_ns", found)
+
+    def test_fanin(self):
+        found = self.run_scenario("fanin", "--clients", "50", "--window", "200")
+        self.assertEqual(found["published"], found["delivered"])
+
+    def test_rooms(self):
+        found = self.run_scenario("rooms", "--clients", "100", "--topics", "10", "--publishers",
+                                  "4", "--payload", "34..2000", "--threads", "3")
+        self.assertEqual(found["published"] * 10, found["delivered"])
+        self.assertEqual(3, found["plan"]["threads"])
+
+    def test_wildcards(self):
+        found = self.run_scenario("wildcards", "--clients", "90", "--topics", "9", "--publishers",
+                                  "2")
+        # Ten clients of each topic, thirty over the three rows, thirty over the columns.
+        self.assertGreater(found["delivered"], found["published"] * 10)
+
+    def test_echo(self):
+        found = self.run_scenario("echo", "--clients", "30", "--window", "60")
+        self.assertEqual(found["published"], found["delivered"])
+        self.assertEqual(30, found["plan"]["connections"])
+
+    def test_large_messages(self):
+        found = self.run_scenario("fanout", "--clients", "10", "--payload", "60000", "--window",
+                                  "4")
+        self.assertGreater(found["wire_bytes_per_delivery"], 60_000)
+
+    def test_reconnect(self):
+        found = self.run_scenario("reconnect", "--clients", "100", "--topics", "10", "--rate",
+                                  "300", "--topic-prefix", "kept")
+        self.assertEqual(100, found["resume_ns"]["count"])
+        self.assertEqual(0, found["not_recovered"])
+        self.assertGreater(found["all_live_again_s"], 0)
+        self.assertEqual([], [text for text in found["warnings"] if "history" in text])
+
+    def test_reconnect_without_history(self):
+        """What was missed cannot come back; that is no success, and the cure is named."""
+        result = run_fanfare("bench", "reconnect", "--clients", "300", "--topics", "10", "--rate",
+                             "5000", *SHORT, "--url", self.broker.url)
+        self.assertEqual(4, result.returncode, result.stdout)
+        self.assertIn("MISSING", result.stdout)
+        self.assertIn("--topic-rule", result.stdout)
+
+    def test_churn(self):
+        before = self.broker.metrics()['fanfare_connections_closed_total{code="1000"}']
+        found = bench("churn", "--clients", "10", *SHORT, "--url", self.broker.url)
+        self.assertTrue(found["is_clean"])
+        self.assertGreater(found["cycles"], 100)
+        self.assertEqual(0, found["lost_connections"])
+        self.assertGreaterEqual(found["connect_ns"]["count"], found["cycles"])
+        after = self.broker.metrics()['fanfare_connections_closed_total{code="1000"}']
+        # Those that are leaving at the end may be missing.
+        self.assertAlmostEqual(after - before, found["connect_ns"]["count"], delta=10)
+
+    def test_churn_at_a_rate(self):
+        found = bench("churn", "--clients", "20", "--rate", "100", *SHORT, "--url",
+                      self.broker.url)
+        self.assertAlmostEqual(100, found["connects_per_s"], delta=25)
+
+    def test_idle(self):
+        found = self.run_idle("--clients", "300")
+        self.assertEqual(300, found["connect_ns"]["count"])
+        self.assertIn("resident_bytes_per_connection", found["broker"])
+
+    def run_idle(self, *arguments):
+        found = bench("idle", *arguments, *SHORT, "--url", self.broker.url, "--broker-pid",
+                      str(self.broker.pid))
+        self.assertTrue(found["is_clean"])
+        self.assertEqual(0, found["delivered"])
+        return found
+
+    def test_more_connections_than_descriptors(self):
+        """The sockets live in the rings' tables: 64 descriptors hold 300 connections."""
+        def lower_the_limit():
+            import resource
+            resource.setrlimit(resource.RLIMIT_NOFILE, (96, 96))
+
+        result = run_fanfare("bench", "idle", "--clients", "300", "--connect-rate", "1000", *SHORT,
+                             "--url", self.broker.url, "--json", preexec=lower_the_limit,
+                             timeout_s=TIMEOUT_S)
+        self.assertEqual(0, result.returncode, result.stderr)
+        self.assertEqual(300, json.loads(result.stdout)["connect_ns"]["count"])
+
+    def test_sources(self):
+        found = self.run_idle("--clients", "20", "--source", "127.0.0.7", "--source", "127.0.0.8")
+        self.assertEqual(20, found["plan"]["connections"])
+
+    def test_report(self):
+        with tempfile.TemporaryDirectory(prefix="fanfare-e2e-bench-") as folder:
+            file = pathlib.Path(folder) / "report.html"
+            result = run_fanfare("bench", "fanout", "--clients", "5", *SHORT, "--url",
+                                 self.broker.url, "--report", str(file))
+            self.assertEqual(0, result.returncode, result.stderr)
+            self.assertIn("latency", result.stdout)
+            page = file.read_text()
+            self.assertIn("deliveries per second", page)
+            self.assertTrue(page.endswith("</html>\n"))
+
+    def test_a_lost_message_is_not_hidden(self):
+        """Somebody else's messages in the same topics are no deliveries of ours."""
+        process = start_fanfare("bench", "fanout", "--clients", "2", "--duration", "2s", "--json",
+                                "--url", self.broker.url, "--check")
+        wait_until(lambda: self.broker.metrics()["fanfare_subscriptions"] >= 2, 10, "subscribed")
+        self.broker.get("/topics/bench/0", "POST", b'"hello"', {"Content-Type": "application/json"})
+        out, _ = process.communicate(timeout=TIMEOUT_S)
+        found = json.loads(out)
+        self.assertEqual(2, found["foreign_messages"])
+        self.assertTrue(any("somebody else" in text for text in found["warnings"]))
+
+    def test_interrupt(self):
+        """Ctrl-C ends the measurement, not the report."""
+        process = start_fanfare("bench", "fanout", "--clients", "5", "--duration", "60s", "--json",
+                                "--url", self.broker.url)
+        wait_until(lambda: self.broker.metrics()["fanfare_subscriptions"] >= 5, 10, "subscribed")
+        time.sleep(1.5)
+        process.send_signal(signal.SIGINT)
+        out, error = process.communicate(timeout=TIMEOUT_S)
+        self.assertEqual(0, process.returncode, error)
+        found = json.loads(out)
+        self.assertGreater(found["delivered"], 0)
+        self.assertTrue(any("interrupted" in text for text in found["warnings"]))
+
+
+class TroubleTest(unittest.TestCase):
+    def test_nobody_there(self):
+        result = run_fanfare("bench", "--url", f"ws://127.0.0.1:{unused_port()}")
+        self.assertEqual((2, ""), (result.returncode, result.stdout))
+        self.assertIn("Is the broker running?", result.stderr)
+
+    def test_not_a_websocket(self):
+        with Broker() as broker:
+            result = run_fanfare("bench", "--url", f"ws://127.0.0.1:{broker.port}/nowhere",
+                                 "--clients", "1")
+            self.assertEqual((2, ""), (result.returncode, result.stdout))
+            self.assertIn("404", result.stderr)
+
+    def test_a_full_broker(self):
+        with Broker("--connections-max", "20") as broker:
+            result = run_fanfare("bench", "--url", broker.url, "--clients", "50")
+            self.assertEqual(2, result.returncode)
+            self.assertIn("503", result.stderr)
+
+    def test_a_broker_that_goes_away(self):
+        with Broker() as broker:
+            process = start_fanfare("bench", "--url", broker.url, "--clients", "5", "--duration",
+                                    "60s")
+            wait_until(lambda: broker.metrics()["fanfare_deliveries_total"] > 0, 20, "messages")
+            broker.stop()
+            out, error = process.communicate(timeout=TIMEOUT_S)
+            self.assertEqual(2, process.returncode, out)
+            self.assertRegex(error.decode(), "refused|lost")
+
+    def test_wrong_arguments(self):
+        for arguments, words in ((["dance"], "dance"), (["--rate", "5", "--window", "5"], "exclude"),
+                                 (["--payload", "10"], "34"), (["--duration", "5"], "5s"),
+                                 (["--dialect", "template"], "--publish-frame"),
+                                 (["rooms", "--clients", "5", "--topics", "6"], "--topics"),
+                                 (["--dialect", "nchan", "echo"], "echo"),
+                                 (["--source", "nowhere"], "nowhere")):
+            with self.subTest(arguments):
+                result = run_fanfare("bench", *arguments)
+                self.assertIn(result.returncode, (1, 2))
+                self.assertEqual("", result.stdout)
+                self.assertIn(words, result.stderr)
+
+
+class TemplateTest(unittest.TestCase):
+    def test_node(self):
+        port = unused_port()
+        server = subprocess.Popen(["node", "-e", WS_SERVER, str(port)], stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT, preexec_fn=die_with_parent)
+        self.addCleanup(server.stdout.close)
+        self.addCleanup(server.wait)
+        self.addCleanup(server.kill)
+        self.assertEqual(b"ready\n", server.stdout.readline())
+        found = bench("rooms", "--clients", "20", "--topics", "4", "--publishers", "2", "--check",
+                      *SHORT, "--dialect", "template", "--url", f"ws://127.0.0.1:{port}/",
+                      "--subscribe-frame", "sub {topic}", "--publish-frame",
+                      "pub {topic} {payload}", "--ready-text", "ok", "--broker-pid",
+                      str(server.pid))
+        self.assertTrue(found["is_clean"], found)
+        self.assertEqual(found["published"] * 5, found["delivered"])
+        self.assertEqual(found["delivered"], found["check"]["checked"])
+        self.assertGreater(found["delivered"], 100)
+
+
+if __name__ == "__main__":
+    sys.dont_write_bytecode = True
+    broker_process.main()

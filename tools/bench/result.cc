@@ -1,0 +1,144 @@
+#include "tools/bench/result.h"
+
+#include <algorithm>
+#include <cstdio>
+
+namespace bench {
+namespace {
+
+// A thread that runs more than this share of the time has no room left.
+constexpr double busy_share = 0.9;
+// Open loop: messages that leave later than this are the load's fault, and count in their latency.
+constexpr uint64_t late_ns = base::ns_per_ms;
+
+double ratio(double part, double whole) {
+    return whole > 0 ? part / whole : 0;
+}
+
+double rise(uint64_t before, uint64_t after) {
+    return after > before ? static_cast<double>(after - before) : 0;
+}
+
+std::string percent(double share) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.0f %%", share * 100);
+    return text;
+}
+
+}  // namespace
+
+uint64_t Moment::load_cpu_ns() const {
+    uint64_t sum_ns = 0;
+    for (const uint64_t thread_ns : thread_cpu_ns) sum_ns += thread_ns;
+    return sum_ns;
+}
+
+double Result::seconds() const {
+    return rise(begin.time_ns, end.time_ns) / 1e9;
+}
+double Result::published_per_s() const {
+    return ratio(rise(begin.published, end.published), seconds());
+}
+double Result::delivered_per_s() const {
+    return ratio(rise(begin.delivered, end.delivered), seconds());
+}
+double Result::connect_seconds() const {
+    return rise(start.time_ns, connected.time_ns) / 1e9;
+}
+double Result::connects_per_s() const {
+    if (plan.scenario == Scenario::churn) return ratio(rise(begin.cycles, end.cycles), seconds());
+    return ratio(connections, connect_seconds());
+}
+double Result::load_share() const {
+    return ratio(rise(begin.load_cpu_ns(), end.load_cpu_ns()) / 1e9, seconds());
+}
+double Result::load_thread_share() const {
+    double most = 0;
+    const size_t count = std::min(begin.thread_cpu_ns.size(), end.thread_cpu_ns.size());
+    for (size_t thread = 0; thread < count; ++thread) {
+        most = std::max(most, rise(begin.thread_cpu_ns[thread], end.thread_cpu_ns[thread]));
+    }
+    return ratio(most / 1e9, seconds());
+}
+double Result::broker_share() const {
+    return ratio(rise(begin.broker.run_ns, end.broker.run_ns) / 1e9, seconds());
+}
+double Result::broker_thread_share() const {
+    const auto most_ns = static_cast<double>(busiest_thread_ns(begin.broker, end.broker));
+    return ratio(most_ns / 1e9, seconds());
+}
+double Result::broker_user_share() const {
+    const double user = rise(begin.broker.user_ns, end.broker.user_ns);
+    return ratio(user, user + rise(begin.broker.system_ns, end.broker.system_ns));
+}
+double Result::broker_us_per_delivery() const {
+    return ratio(rise(begin.broker.run_ns, end.broker.run_ns) / 1e3,
+                 rise(begin.delivered, end.delivered));
+}
+double Result::broker_us_per_connection() const {
+    if (plan.scenario == Scenario::churn) {
+        return ratio(rise(begin.broker.run_ns, end.broker.run_ns) / 1e3,
+                     rise(begin.cycles, end.cycles));
+    }
+    return ratio(rise(start.broker.run_ns, connected.broker.run_ns) / 1e3, connections);
+}
+double Result::broker_bytes_per_connection() const {
+    if (plan.scenario == Scenario::churn) return 0;
+    return ratio(rise(start.broker.resident_bytes, connected.broker.resident_bytes), connections);
+}
+double Result::wire_bytes_per_delivery() const {
+    return ratio(rise(begin.received_bytes, end.received_bytes),
+                 rise(begin.delivered, end.delivered));
+}
+uint64_t Result::missing() const {
+    return expected_all > delivered_all ? expected_all - delivered_all : 0;
+}
+
+bool Result::is_clean() const {
+    return failure.empty() && missing() == 0 &&
+           delivered_all <= std::max(expected_all, uint64_t{1}) && check.is_clean();
+}
+
+void judge(Result& result) {
+    std::vector<std::string>& warnings = result.warnings;
+    const double load = result.load_thread_share();
+    const bool is_load_busy = load > busy_share;
+    if (is_load_busy && result.is_broker_known() && result.broker_thread_share() < busy_share) {
+        warnings.push_back("the load was the bottleneck, not the broker: its busiest thread ran " +
+                           percent(load) + " of the time, the broker's " +
+                           percent(result.broker_thread_share()) +
+                           ". The broker can do more than this; give the load more --threads or "
+                           "cores");
+    } else if (is_load_busy && !result.is_broker_known()) {
+        warnings.push_back("the load's busiest thread ran " + percent(load) +
+                           " of the time, so it may have been the bottleneck; --broker-pid tells");
+    }
+    if (result.plan.is_open_loop() && result.lateness_ns.at(0.99) > late_ns) {
+        warnings.push_back(
+            "one message in a hundred left more than 1 ms late, because the load or the broker "
+            "could not keep the rate; its latency counts from when it was due");
+    }
+    if (result.latency_ns.count() > 0 && result.latency_ns.count() < 1'000) {
+        warnings.push_back("fewer than 1,000 deliveries were measured: the tail says little");
+    }
+    if (result.foreign > 0) {
+        warnings.push_back(std::to_string(result.foreign) +
+                           " messages came from somebody else; --topic-prefix keeps runs apart");
+    }
+    if (result.not_recoverable > 0) {
+        warnings.push_back(
+            "the topics keep no history, so what was missed cannot come back: start the broker "
+            "with --topic-rule 'match=" +
+            result.plan.topic_prefix + "/#,history_messages=10000'");
+    }
+    if (result.not_recovered > 0) {
+        warnings.push_back(std::to_string(result.not_recovered) +
+                           " resumes were not exact: the history did not reach back far enough");
+    }
+    if (result.is_broker_known() && result.begin.broker.thread_run_ns.empty()) {
+        warnings.push_back("this kernel tells no times per thread; the broker's CPU is in ticks");
+    }
+    if (result.was_interrupted) warnings.push_back("the run was interrupted; this is what it had");
+}
+
+}  // namespace bench
