@@ -288,16 +288,26 @@ uint32_t Reactor::Impl::in_flight_count() const {
 void Reactor::Impl::finish() {
     if (is_started) CHECK(issuer == std::this_thread::get_id());
     // A round takes a tenth of a second only when nothing comes back, which would be an error of
-    // ours or the kernel's.
-    constexpr uint32_t rounds_max = 100;
-    for (uint32_t round = 0; is_started && in_flight_count() > 0; ++round) {
-        CHECK(round < rounds_max);
+    // ours or the kernel's. One that brings something may bring little: the kernel works out a few
+    // dozen completions per wait, however many there are.
+    constexpr uint32_t vain_rounds_max = 100;
+    uint32_t vain_rounds_count = 0;
+    uint32_t left_before = UINT32_MAX;
+    while (is_started && in_flight_count() > 0) {
+        const uint32_t left = in_flight_count();
+        vain_rounds_count = left < left_before ? 0 : vain_rounds_count + 1;
+        CHECK(vain_rounds_count < vain_rounds_max);
         buffers.recycle();
         events.clear();
-        io_uring_sqe* const sqe = prepare();
-        io_uring_prep_cancel64(sqe, 0, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
-        sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
-        tag(sqe, Token{{}, TokenOp::cancel});
+        // Asked for once, because it goes through all that is in flight; and again when that brings
+        // nothing more.
+        if (left_before == UINT32_MAX || vain_rounds_count > 0) {
+            io_uring_sqe* const sqe = prepare();
+            io_uring_prep_cancel64(sqe, 0, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
+            sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+            tag(sqe, Token{{}, TokenOp::cancel});
+        }
+        left_before = left;
         wait(clock_ns() + 100 * base::ns_per_ms);
         collect();
     }

@@ -943,6 +943,29 @@ TEST_F(ReactorTest, adopting_more_than_the_table_holds_is_refused_at_the_call) {
     peers_.push_back(ends[1]);
 }
 
+// The kernel hands back a few dozen of them at a time.
+TEST_F(ReactorTest, ends_with_thousands_of_receives_in_flight) {
+    constexpr uint32_t sockets_count = 4'000;
+    io::UringOptions options = small_options();
+    options.sockets_max = sockets_count;
+    options.adopted_max = sockets_count;
+    ASSERT_GE(io::raise_descriptor_limit(), 2 * sockets_count);
+    open(options);
+    settle();
+    for (uint32_t index = 0; index < sockets_count; index += 2) {
+        int ends[2];
+        ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+        for (uint32_t end = 0; end < 2; ++end) {
+            const Socket socket = reactor_->adopt(ends[end]);
+            ASSERT_FALSE(socket.is_none());
+            reactor_->recv_start(socket, Slot{index + end, 1});
+        }
+    }
+    settle();
+    EXPECT_TRUE(seen_.empty());
+    reactor_.reset();
+}
+
 TEST_F(ReactorTest, ends_with_everything_in_flight) {
     int client = -1;
     const Socket full = accepted(client);
