@@ -78,7 +78,8 @@ std::string Layout::topic_name(uint32_t topic) const {
 Turn Layout::turn_of(uint32_t publisher, uint64_t n) const {
     const bool is_own = plan_.scenario == Scenario::echo || plan_.dialect == DialectKind::nchan;
     if (is_own || topics_count_ == 1) return {publisher % topics_count_, n};
-    const uint64_t round = topics_count_ / std::gcd(topics_count_, publishers_count_);
+    // At least 1, which the analyser cannot know.
+    const uint64_t round = std::max(1U, topics_count_ / std::gcd(topics_count_, publishers_count_));
     const uint64_t step = n % round;
     return {static_cast<uint32_t>((publisher + step * publishers_count_) % topics_count_),
             n / round};

@@ -111,7 +111,7 @@ std::string PayloadSizes::parse(std::string_view text, PayloadSizes& sizes) {
     while (true) {
         const size_t comma = text.find(',');
         Choice choice;
-        const std::string problem = parse_choice(text.substr(0, comma), choice);
+        std::string problem = parse_choice(text.substr(0, comma), choice);
         if (!problem.empty()) return problem;
         sizes.choices_.push_back(choice);
         sizes.weights_sum_ += choice.weight;

@@ -188,7 +188,7 @@ std::string latency_chart(const Histogram& latency, std::string_view caption) {
     Chart chart;
     for (double decade = low; decade <= high; ++decade) {
         chart.mark_y((decade - low) / (high - low),
-                     duration_text(static_cast<uint64_t>(std::pow(10, decade) + 0.5)));
+                     duration_text(static_cast<uint64_t>(std::llround(std::pow(10, decade)))));
     }
     constexpr std::array<std::pair<double, const char*>, 5> marks = {{{0.301 / decades, "50 %"},
                                                                       {0.25, "90 %"},
@@ -207,7 +207,9 @@ std::string tile(std::string_view value, std::string_view name) {
 
 std::string tiles(const Result& result) {
     std::string out = "<div class=\"tiles\">\n";
-    const auto rate = [](double value) { return grouped(static_cast<uint64_t>(value + 0.5)); };
+    const auto rate = [](double value) {
+        return grouped(static_cast<uint64_t>(std::llround(value)));
+    };
     if (result.end.delivered > result.begin.delivered) {
         out += tile(rate(result.delivered_per_s()), "deliveries per second");
     }

@@ -1,4 +1,5 @@
 #include <array>
+#include <cmath>
 #include <cstdarg>
 #include <cstdio>
 
@@ -17,7 +18,7 @@ namespace {
 }
 
 std::string per_second(double value) {
-    return grouped(static_cast<uint64_t>(value + 0.5)) + "/s";
+    return grouped(static_cast<uint64_t>(std::llround(value))) + "/s";
 }
 
 void add_row(std::string& out, const char* name, const std::string& text) {

@@ -101,7 +101,7 @@ std::string Run::prepare_addresses() {
     const auto locate = [](const std::string& text, tools::Url& url, Address& address) {
         std::string problem = tools::parse_url(text, url);
         if (problem.empty()) problem = resolve(url, address);
-        return problem.empty() ? problem : "cannot find " + text + ": " + problem;
+        return problem.empty() ? problem : problem.insert(0, "cannot find " + text + ": ");
     };
     std::string problem = locate(plan_.url, url_, target_);
     if (!problem.empty()) return problem;
@@ -110,7 +110,7 @@ std::string Run::prepare_addresses() {
     if (!problem.empty()) return problem;
     for (const std::string& source : plan_.sources) {
         problem = parse_source(source, sources_.emplace_back());
-        if (!problem.empty()) return "--source " + source + ": " + problem;
+        if (!problem.empty()) return problem.insert(0, "--source " + source + ": ");
     }
     return "";
 }
