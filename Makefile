@@ -1,10 +1,12 @@
 # The entry points. Everything of substance is in CMake (CMakePresets.json) and in tools/.
 # Variables: JOBS, FUZZ_SECONDS, SEEDS, BASE (check: the commit to compare with), DEPENDENCIES (":"
-# installs nothing), ARGUMENTS (run: more for `fanfare serve`; its topic rules come first).
+# installs nothing), ARGUMENTS (run: more for `fanfare serve`; its topic rules come first),
+# BENCH_ARGUMENTS (bench: what bench/compare.py is called with).
 
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
 SEEDS ?= 200
+BENCH_ARGUMENTS ?= --write
 DEPENDENCIES ?= tools/install_dependencies.sh
 
 .DEFAULT_GOAL := help
@@ -34,11 +36,12 @@ check: ## before a commit: format, linters, unit tests, SEEDS seeds of the simul
 	@ctest --test-dir build/dev -L unit -j$(JOBS) --output-on-failure
 	@build/dev/tests/sim/sim --seeds $(SEEDS)
 
-bench: ## build and run the micro-benchmarks
-	@$(DEPENDENCIES) build test
+bench: ## micro-benchmarks, then other servers beside Fanfare (BENCH_ARGUMENTS='--rounds 1 --seconds 1')
+	@$(DEPENDENCIES) build test bench
 	@cmake --preset release -DFANFARE_DEVELOPER=ON
-	@cmake --build build/release --target bench/all -j$(JOBS)
+	@cmake --build build/release --target fanfare bench/all -j$(JOBS)
 	@set -e; for program in build/release/bench/*_bench; do printf '\n== %s\n' "$$program"; "$$program"; done
+	@printf '\n== bench/compare.py\n'; bench/compare.py build/release $(BENCH_ARGUMENTS)
 
 fuzz: ## run each fuzzer for FUZZ_SECONDS
 	@$(DEPENDENCIES) build test develop

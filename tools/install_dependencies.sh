@@ -2,7 +2,7 @@
 # Installs what a bare Debian 12 lacks to build and to test Fanfare, and says what it installs and
 # why.
 #
-#   tools/install_dependencies.sh [build] [test] [develop]      (no argument: all three groups)
+#   tools/install_dependencies.sh [build] [test] [develop] [bench]   (no argument: the first three)
 #
 # Where everything is there already it prints nothing, changes nothing and asks no package server,
 # so the Makefile can call it before every build. Needs root, or sudo for a user. On another
@@ -43,6 +43,9 @@ test    | prometheus                           | promtool       | promtool check
 test    | curl                                 | curl           | end-to-end tests over plain HTTP
 test    | git                                  | git            | tests that look at the tree itself
 test    | patch                                | patch          | planted bugs, which the simulator must find
+bench   | nats-server                          | nats-server    | a server to compare with
+bench   | nginx                                | nginx          | a server to compare with
+bench   | libnginx-mod-nchan                   | -              | a server to compare with: nchan
 develop | clang-14                             | clang++-14     | fuzzers
 develop | libclang-rt-14-dev                   | -              | fuzzers
 develop | clang-format-14                      | clang-format-14| formatting
@@ -108,8 +111,8 @@ groups=("$@")
 [ $# -gt 0 ] || groups=(build test develop)
 for group in "${groups[@]}"; do
     case "$group" in
-        build | test | develop) ;;
-        *) fail "there is no group '$group'; the groups are build, test and develop" ;;
+        build | test | develop | bench) ;;
+        *) fail "there is no group '$group'; the groups are build, test, develop and bench" ;;
     esac
 done
 
@@ -138,10 +141,12 @@ while IFS='|' read -r package why; do printf '  %-38s %s\n' "$package" "$why"; d
 apt_get update || fail 'apt-get update failed three times; see above'
 apt_get install --no-install-recommends "${names[@]}" || fail 'apt-get install failed three times; see above'
 
-# Debian starts a service with its package. Only promtool is wanted here.
-if [[ " ${names[*]} " == *' prometheus '* ]] && [ -d /run/systemd/system ]; then
-    "${as_root[@]}" systemctl disable --quiet --now prometheus.service || true
-fi
+# Debian starts a service with its package. Only the programs are wanted here.
+for service in prometheus nats-server nginx; do
+    if [[ " ${names[*]} " == *" $service "* ]] && [ -d /run/systemd/system ]; then
+        "${as_root[@]}" systemctl disable --quiet --now "$service.service" || true
+    fi
+done
 
 still_missing=$(list_missing "${groups[@]}" | cut -d'|' -f1 | tr '\n' ' ')
 [ -z "$still_missing" ] || fail "still missing after the installation: $still_missing"

@@ -1,0 +1,601 @@
+#!/usr/bin/python3
+"""Measures Fanfare beside other servers and the kernel's floor: bench/compare.py BUILD [options]
+
+BUILD is the folder of a release build, with `fanfare` and `bench/floor`. Each server runs alone, on
+one core, started anew for each figure; `fanfare bench` drives all of them from the other core.
+Rounds alternate between the servers, and the table has the medians. Servers that are not installed
+are left out, which the result says; bench/peers/README.md tells where they come from.
+
+    bench/compare.py build/release --rounds 1 --seconds 1        a try, some minutes
+    bench/compare.py build/release --write                       five rounds, into RESULTS.md
+"""
+
+import argparse
+import contextlib
+import ctypes
+import datetime
+import json
+import os
+import pathlib
+import platform
+import re
+import resource
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Dict, List, NamedTuple, Optional
+
+FOLDER = pathlib.Path(__file__).resolve().parent
+PEERS = FOLDER / "peers"
+START_TIMEOUT_S = 20
+BEGIN_MARK, END_MARK = "<!-- compare -->", "<!-- end compare -->"
+TEXT_FRAMES = ["--dialect", "template", "--subscribe-frame", "sub {topic}", "--publish-frame",
+               "pub {topic} {payload}", "--ready-text", "ok"]
+
+NATS_CONFIGURATION = """
+listen: "127.0.0.1:0"
+max_connections: 100000
+max_pending: 256MB
+websocket {{ listen: "127.0.0.1:{port}", no_tls: true, compression: false }}
+"""
+NGINX_CONFIGURATION = """
+load_module {module};
+worker_processes 1;
+daemon off;
+user root;
+error_log {folder}/error.log;
+pid {folder}/nginx.pid;
+events {{ worker_connections 20000; }}
+http {{
+  access_log off;
+  client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
+  uwsgi_temp_path {folder}; scgi_temp_path {folder};
+  nchan_max_reserved_memory 512M;
+  server {{
+    listen 127.0.0.1:{port} backlog=4096;
+    location ~ ^/sub/(.+)$ {{
+      nchan_subscriber websocket; nchan_channel_id $1; nchan_websocket_ping_interval 0;
+      nchan_subscriber_first_message newest;
+    }}
+    location ~ ^/pub/(.+)$ {{
+      nchan_publisher websocket; nchan_channel_id $1; nchan_message_buffer_length 0;
+    }}
+  }}
+}}
+"""
+
+
+class Row(NamedTuple):
+    name: str
+    title: str
+    bench: List[str]  # arguments of `fanfare bench`
+    figure: str       # "delivery", "connection", "memory" or "latency"
+    floor: Optional[List[str]] = None  # OUTSTANDING PAYLOAD, where the floor has a counterpart
+
+
+ROWS = [
+    Row("fanout-1", "1 → 1,000, 64 B, 1 on the way", ["fanout", "--window", "1"], "delivery",
+        ["1", "64"]),
+    Row("fanout-16", "1 → 1,000, 64 B, 16 on the way", ["fanout", "--window", "16"], "delivery",
+        ["16", "64"]),
+    Row("fanout-256", "1 → 1,000, 64 B, 256 on the way", ["fanout", "--window", "256"],
+        "delivery", ["256", "64"]),
+    Row("fanout-1000B", "1 → 1,000, 1,000 B, 16 on the way",
+        ["fanout", "--window", "16", "--payload", "1000"], "delivery", ["16", "1000"]),
+    Row("rooms", "1,000 in 100 rooms, 20 publishers, 64 on the way",
+        ["rooms", "--topics", "100", "--publishers", "20", "--window", "64"], "delivery"),
+    Row("fanin", "1,000 publishers → 1, 1,000 on the way", ["fanin", "--window", "1000"],
+        "delivery"),
+    Row("latency", "1 → 1,000 at half of the best peer's rate", ["fanout"], "latency"),
+    Row("upgrades", "connect, subscribe, disconnect", ["churn", "--clients", "100"],
+        "connection"),
+    Row("idle", "5,000 idle subscribers", ["idle", "--clients", "5000"], "memory"),
+]
+
+
+def die_with_parent():
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
+
+
+def unused_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for_port(port, process):
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"it ended with {process.returncode}")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.02)
+    raise RuntimeError(f"it does not listen after {START_TIMEOUT_S} s")
+
+
+class Server:
+    """How to start one, and what `fanfare bench` must know of it."""
+
+    name = ""
+    title = ""
+
+    def missing(self) -> str:
+        """Why it cannot be started here; empty when it can."""
+        return ""
+
+    def command(self, port: int, folder: pathlib.Path) -> List[str]:
+        raise NotImplementedError
+
+    def version(self) -> str:
+        return ""
+
+    def bench_arguments(self, port: int) -> List[str]:
+        return ["--url", f"ws://127.0.0.1:{port}/"]
+
+    def working_pid(self, process) -> int:
+        return process.pid
+
+    @contextlib.contextmanager
+    def running(self, core: int):
+        """Yields the port and the process whose CPU counts."""
+        with tempfile.TemporaryDirectory(prefix="compare-") as folder:
+            port = unused_port()
+            command = ["taskset", "-c", str(core), *self.command(port, pathlib.Path(folder))]
+            with open(pathlib.Path(folder) / "log", "wb") as log:
+                process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
+                                           stderr=log, preexec_fn=die_with_parent,
+                                           env={**os.environ, "GOMAXPROCS": "1"})
+            try:
+                try:
+                    wait_for_port(port, process)
+                except RuntimeError as error:
+                    log = (pathlib.Path(folder) / "log").read_text("utf-8", "replace")
+                    raise RuntimeError(f"{error}: {log[-500:]}") from None
+                yield port, self.working_pid(process)
+            finally:
+                process.terminate()
+                try:
+                    process.wait(10)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+
+
+def milliseconds(seconds) -> str:
+    return f"{round(seconds * 1000)}ms"
+
+
+def first_line(*command) -> str:
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return (result.stdout + result.stderr).strip().split("\n")[0]
+
+
+class Fanfare(Server):
+    name, title = "fanfare", "Fanfare"
+
+    def __init__(self, program):
+        self.program = program
+
+    def command(self, port, folder):
+        return [self.program, "serve", "--workers", "1", "--listen", f"127.0.0.1:{port}",
+                "--connections-max", "9000", "--log-level", "warn"]
+
+    def version(self):
+        return first_line(self.program, "version")
+
+    def bench_arguments(self, port):
+        return ["--url", f"ws://127.0.0.1:{port}/ws"]
+
+
+class Bun(Server):
+    name, title = "bun", "uWebSockets in Bun"
+
+    def __init__(self, program):
+        self.program = program
+
+    def missing(self):
+        return "" if self.program else "bun is not installed"
+
+    def command(self, port, folder):
+        return [self.program, str(PEERS / "bun_server.mjs"), str(port)]
+
+    def version(self):
+        return "Bun " + first_line(self.program, "--version")
+
+    def bench_arguments(self, port):
+        return super().bench_arguments(port) + TEXT_FRAMES
+
+
+class Ws(Server):
+    name, title = "ws", "Node.js ws"
+
+    def missing(self):
+        if not shutil.which("node"):
+            return "node is not installed"
+        return "" if pathlib.Path("/usr/share/nodejs/ws").exists() else "node-ws is not installed"
+
+    def command(self, port, folder):
+        return ["node", str(PEERS / "ws_server.cjs"), str(port)]
+
+    def version(self):
+        manifest = json.loads(pathlib.Path("/usr/share/nodejs/ws/package.json").read_text())
+        return f"ws {manifest['version']}, Node.js {first_line('node', '--version')}"
+
+    def bench_arguments(self, port):
+        return super().bench_arguments(port) + TEXT_FRAMES
+
+
+class Nats(Server):
+    name, title = "nats", "nats-server"
+
+    def __init__(self, program):
+        self.program = program
+
+    def missing(self):
+        return "" if self.program else "nats-server is not installed"
+
+    def command(self, port, folder):
+        file = folder / "nats.conf"
+        file.write_text(NATS_CONFIGURATION.format(port=port))
+        return [self.program, "-c", str(file)]
+
+    def version(self):
+        return first_line(self.program, "--version")
+
+    def bench_arguments(self, port):
+        return super().bench_arguments(port) + ["--dialect", "nats"]
+
+
+class Nchan(Server):
+    name, title = "nchan", "nginx, nchan"
+
+    def __init__(self, program, module):
+        self.program, self.module = program, module
+
+    def missing(self):
+        if not self.program:
+            return "nginx is not installed"
+        return "" if pathlib.Path(self.module).exists() else "nchan is not installed"
+
+    def command(self, port, folder):
+        file = folder / "nginx.conf"
+        file.write_text(NGINX_CONFIGURATION.format(port=port, folder=folder, module=self.module))
+        return [self.program, "-c", str(file), "-p", str(folder)]
+
+    def version(self):
+        return first_line(self.program, "-v")
+
+    def bench_arguments(self, port):
+        return super().bench_arguments(port) + ["--dialect", "nchan", "--subscribe-path",
+                                                "/sub/{topic}", "--publish-path", "/pub/{topic}"]
+
+    def working_pid(self, process):
+        """The worker's, not the master's."""
+        children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+        return int(children.split()[0])
+
+
+class Comparison:
+    def __init__(self, options, servers: List[Server]):
+        self.options = options
+        self.fanfare = str(options.build / "fanfare")
+        self.servers = servers
+        self.found: Dict[tuple, List[dict]] = {}  # (row, server) → what each round found
+        self.failed: Dict[tuple, str] = {}
+        self.rate = 0.0
+
+    def say(self, text):
+        print(text, file=sys.stderr, flush=True)
+
+    def bench(self, row: Row, arguments: List[str], pid=None) -> dict:
+        command = ["taskset", "-c", str(self.options.load_core), self.fanfare, "bench",
+                   *row.bench, *arguments, "--json", "--duration", milliseconds(self.options.seconds),
+                   "--warmup", milliseconds(self.options.warmup)]
+        if pid is not None:
+            command += ["--broker-pid", str(pid)]
+        result = subprocess.run(command, capture_output=True, text=True, check=False,
+                                timeout=120 + 10 * self.options.seconds,
+                                preexec_fn=die_with_parent)
+        if not result.stdout:
+            raise RuntimeError(result.stderr.strip()[-300:] or f"ended with {result.returncode}")
+        found = json.loads(result.stdout)
+        if result.returncode != 0:
+            raise RuntimeError(found["failure"] or f"{found['missing']} deliveries are missing")
+        return found
+
+    def measure(self, row: Row, server: Server):
+        more = []
+        if row.figure == "latency":
+            if self.rate == 0:
+                return
+            more = ["--rate", f"{self.rate:.1f}"]
+        self.keep(row, server.name, lambda: self.measure_server(row, server, more))
+
+    def measure_server(self, row, server, more):
+        with server.running(self.options.server_core) as (port, pid):
+            return self.bench(row, server.bench_arguments(port) + more, pid)
+
+    def keep(self, row, name, measure):
+        key = (row.name, name)
+        if key in self.failed:
+            return
+        try:
+            found = measure()
+            self.found.setdefault(key, []).append(found)
+            self.say(f"    {name:12} {figure_text(row, found)}")
+        except (RuntimeError, OSError, ValueError, subprocess.TimeoutExpired) as error:
+            # A server that cannot do it once is not asked again: a round would take for ever.
+            self.failed[key] = str(error).replace("\n", " ")[:200]
+            self.say(f"    {name:12} FAILED: {self.failed[key]}")
+
+    def measure_floor(self, row: Row, mode: str):
+        options = self.options
+        result = subprocess.run(
+            [str(options.build / "bench" / "floor"), "1000", mode, *row.floor,
+             str(options.seconds), str(options.server_core), str(options.load_core)],
+            capture_output=True, text=True, check=False, timeout=20 + 4 * options.seconds,
+            preexec_fn=die_with_parent)
+        if result.returncode != 0:
+            raise RuntimeError(result.stderr.strip())
+        found = json.loads(result.stdout)
+        return {"delivered_per_s": found["delivered_per_s"], "warnings": [],
+                "wire_bytes_per_delivery": found["frame_bytes"],
+                "broker": {"cpu_us_per_delivery": found["cpu_us_per_delivery"],
+                           "cpu_share": found["cpu_share"]}}
+
+    def find_rate(self):
+        """Half of what the best peer published per second in the row with 16 on the way."""
+        rates = [statistics.median(one["published_per_s"] for one in found)
+                 for (row, name), found in self.found.items()
+                 if row == "fanout-16" and name not in ("fanfare", "floor-send", "floor-uring")]
+        own = [found["published_per_s"] for found in self.found.get(("fanout-16", "fanfare"), [])]
+        if not rates and own:
+            self.say("no peer has a rate; half of Fanfare's own is taken")
+        self.rate = max(rates or own or [0]) / 2
+
+    def run(self, rows: List[Row]):
+        for number in range(self.options.rounds):
+            # Another one goes first in each round.
+            shift = number % len(self.servers)
+            servers = self.servers[shift:] + self.servers[:shift]
+            for row in rows:
+                self.say(f"round {number + 1} of {self.options.rounds}: {row.title}")
+                if row.figure == "latency" and self.rate == 0:
+                    self.find_rate()
+                for server in servers:
+                    self.measure(row, server)
+                for mode in ("send", "uring") if row.floor and self.options.floor else ():
+                    self.keep(row, f"floor-{mode}", lambda m=mode: self.measure_floor(row, m))
+
+
+def figures_of(row: Row, found: dict) -> Dict[str, float]:
+    broker = found.get("broker", {})
+    if row.figure == "delivery":
+        return {"us": broker["cpu_us_per_delivery"], "per_s": found["delivered_per_s"],
+                "bytes": found["wire_bytes_per_delivery"]}
+    if row.figure == "connection":
+        return {"us": broker["cpu_us_per_connection"], "per_s": found["connects_per_s"]}
+    if row.figure == "memory":
+        return {"bytes": broker["resident_bytes_per_connection"]}
+    latency = found["latency_ns"]
+    return {name: latency[name] / 1e6 for name in ("p50", "p99", "p999")}
+
+
+def figure_text(row: Row, found: dict) -> str:
+    figures = figures_of(row, found)
+    if row.figure == "delivery":
+        return f"{figures['us']:.3f} µs, {figures['per_s'] / 1e6:.3f} M/s"
+    if row.figure == "connection":
+        return f"{figures['us']:.0f} µs, {figures['per_s']:,.0f}/s"
+    if row.figure == "memory":
+        return f"{figures['bytes']:,.0f} B"
+    return f"{figures['p50']:.2f} / {figures['p99']:.2f} / {figures['p999']:.2f} ms"
+
+
+def median_of(row: Row, rounds: List[dict]) -> dict:
+    """The figures of all rounds as one: the median of each."""
+    all_figures = [figures_of(row, found) for found in rounds]
+    return {name: statistics.median(figures[name] for figures in all_figures)
+            for name in all_figures[0]}
+
+
+def cell_text(row: Row, figures: dict) -> str:
+    if row.figure == "delivery":
+        return f"{figures['us']:.3f} µs · {figures['per_s'] / 1e6:.2f} M/s · {figures['bytes']:.0f} B"
+    if row.figure == "connection":
+        return f"{figures['us']:.0f} µs · {figures['per_s']:,.0f}/s"
+    if row.figure == "memory":
+        return f"{figures['bytes']:,.0f} B"
+    return f"{figures['p50']:.2f} / {figures['p99']:.2f} / {figures['p999']:.2f} ms"
+
+
+def cost_of(row: Row, figures: dict) -> float:
+    return figures[{"delivery": "us", "connection": "us", "memory": "bytes",
+                    "latency": "p99"}[row.figure]]
+
+
+def cell(comparison, row, name, own) -> str:
+    key = (row.name, name)
+    if key in comparison.failed:
+        return "failed"
+    if key not in comparison.found:
+        return "–"
+    rounds = comparison.found[key]
+    figures = median_of(row, rounds)
+    text = cell_text(row, figures)
+    if own and name != "fanfare" and cost_of(row, own) > 0:
+        text += f" · **{cost_of(row, figures) / cost_of(row, own):.2f}×**"
+    is_load_bound = any("bottleneck" in text for found in rounds for text in found["warnings"])
+    return text + (" †" if is_load_bound else "")
+
+
+def table(comparison, rows, columns) -> str:
+    lines = ["| | " + " | ".join(title for _, title in columns) + " |",
+             "|---" * (len(columns) + 1) + "|"]
+    for row in rows:
+        rounds = comparison.found.get((row.name, "fanfare"))
+        own = median_of(row, rounds) if rounds else None
+        cells = [cell(comparison, row, name, own) for name, _ in columns]
+        lines.append(f"| {row.title} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def picture(comparison, rows, columns) -> str:
+    """Deliveries per second of CPU, each row's best as the full width."""
+    colours = ("#1565c0", "#c2410c", "#2e7d32", "#7b1fa2", "#b8860b", "#5d6675", "#90989f")
+    height_bar, gap, left, width = 14, 26, 150, 520
+    parts, y = [], 30
+    for row in rows:
+        if row.figure != "delivery":
+            continue
+        costs = {}
+        for name, _ in columns:
+            rounds = comparison.found.get((row.name, name))
+            if rounds:
+                costs[name] = cost_of(row, median_of(row, rounds))
+        costs = {name: cost for name, cost in costs.items() if cost > 0}
+        if not costs:
+            continue
+        parts.append(f'<text x="8" y="{y}" font-weight="600">{row.title}</text>')
+        y += 8
+        for index, (name, title) in enumerate(columns):
+            if name not in costs:
+                continue
+            length = width * min(costs.values()) / costs[name]
+            parts.append(
+                f'<text x="{left - 8}" y="{y + 11}" text-anchor="end">{title}</text>'
+                f'<rect x="{left}" y="{y}" width="{length:.1f}" height="{height_bar - 2}" '
+                f'fill="{colours[index % len(colours)]}"/>'
+                f'<text x="{left + length + 6:.1f}" y="{y + 11}">{1 / costs[name]:.2f} M</text>')
+            y += height_bar
+        y += gap
+    head = (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 740 {y}" '
+            'font-family="system-ui, sans-serif" font-size="11">'
+            f'<rect width="740" height="{y}" fill="#ffffff"/>'
+            '<text x="8" y="14" font-size="12">Deliveries per second of the server\'s CPU '
+            '(longer is better)</text>')
+    return head + "\n".join(parts) + "</svg>\n"
+
+
+def machine_text() -> str:
+    model = re.search(r"model name\s*: (.+)", pathlib.Path("/proc/cpuinfo").read_text())
+    name = model.group(1).strip() if model else platform.machine()
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    return (f"{os.cpu_count()} cores of {name}, kernel {platform.release()}, load average at the "
+            f"end {load}")
+
+
+def commit_text() -> str:
+    return first_line("git", "-C", str(FOLDER), "describe", "--always", "--dirty")
+
+
+def section(comparison, rows, columns, skipped) -> str:
+    options = comparison.options
+    lines = ["## Beside other servers", "",
+             f"`bench/compare.py`, {options.rounds} rounds of {options.seconds:g} s on "
+             f"{datetime.date.today().isoformat()}, commit {commit_text()}. Machine: "
+             f"{machine_text()}. The server alone on core {options.server_core} (one worker, one "
+             f"thread), the load on core {options.load_core}; medians.", "",
+             "Of a delivery: the server's CPU time, deliveries per second, and bytes on the wire as "
+             "received. Of a connection: CPU time and connections per second. Of an idle one: "
+             "resident memory of the process. Latency: p50 / p99 / p99.9 in ms"
+             + (f" at {comparison.rate:,.0f} messages/s" if comparison.rate else "") +
+             ", counted from when a message was due. **n×**: its cost divided by Fanfare's (for "
+             "latency p99), so that above 1 is dearer. †: the load was the bottleneck, so the rate "
+             "(not the CPU per delivery) could be higher.", ""]
+    lines.append(table(comparison, rows, columns))
+    lines += ["![Deliveries per second of CPU](comparison.svg)", ""]
+    versions = [f"{server.title}: {server.version()}" for server in comparison.servers]
+    lines.append("Versions: " + "; ".join(versions) + ".")
+    for (row, name), reason in comparison.failed.items():
+        lines.append(f"Failed: {name} in `{row}`: {reason}.")
+    for title, why in skipped:
+        lines.append(f"Left out: {title}, because {why}.")
+    return "\n".join(lines) + "\n"
+
+
+def write_section(file: pathlib.Path, text: str):
+    whole = file.read_text()
+    block = f"{BEGIN_MARK}\n{text}{END_MARK}\n"
+    if BEGIN_MARK in whole:
+        begin = whole.index(BEGIN_MARK)
+        end = whole.index(END_MARK) + len(END_MARK) + 1
+        whole = whole[:begin] + block + whole[end:]
+    else:
+        whole = whole.rstrip("\n") + "\n\n" + block
+    file.write_text(whole)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0],
+                                     formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     epilog=__doc__.split("\n", 2)[2])
+    parser.add_argument("build", type=pathlib.Path)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=5, help="of each figure")
+    parser.add_argument("--warmup", type=float, default=1)
+    parser.add_argument("--server-core", type=int, default=0)
+    parser.add_argument("--load-core", type=int, default=1)
+    parser.add_argument("--rows", nargs="+", metavar="ROW",
+                        help="only these: " + ", ".join(row.name for row in ROWS))
+    parser.add_argument("--servers", nargs="+", metavar="NAME",
+                        help="only these: fanfare, bun, ws, nats, nchan")
+    parser.add_argument("--no-floor", dest="floor", action="store_false")
+    parser.add_argument("--write", action="store_true",
+                        help="into bench/RESULTS.md and bench/comparison.svg")
+    parser.add_argument("--json", type=pathlib.Path, help="write what each round found")
+    local_bun = PEERS / "node_modules" / ".bin" / "bun"
+    parser.add_argument("--bun", default=shutil.which("bun") or
+                        (str(local_bun) if local_bun.exists() else None))
+    sbin = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"])
+    parser.add_argument("--nats-server", default=shutil.which("nats-server", path=sbin))
+    parser.add_argument("--nginx", default=shutil.which("nginx", path=sbin))
+    parser.add_argument("--nchan-module", default="/usr/lib/nginx/modules/ngx_nchan_module.so")
+    return parser.parse_args()
+
+
+def main():
+    options = arguments()
+    options.build = options.build.resolve()
+    for program in ("fanfare", "bench/floor"):
+        if not (options.build / program).exists():
+            sys.exit(f"{options.build / program} is not there; build it: make bench")
+    if os.cpu_count() < 2:
+        sys.exit("needs two cores: one for the server, one for the load")
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    candidates = [Fanfare(str(options.build / "fanfare")), Bun(options.bun),
+                  Nats(options.nats_server), Nchan(options.nginx, options.nchan_module), Ws()]
+    wanted = [server for server in candidates
+              if options.servers is None or server.name in options.servers]
+    skipped = [(server.title, server.missing()) for server in wanted if server.missing()]
+    servers = [server for server in wanted if not server.missing()]
+    rows = [row for row in ROWS if options.rows is None or row.name in options.rows]
+    if not servers or not rows:
+        sys.exit("there is nothing to measure; --help names the rows and servers")
+    for title, why in skipped:
+        print(f"left out: {title}, because {why}", file=sys.stderr)
+    comparison = Comparison(options, servers)
+    comparison.run(rows)
+    columns = [(server.name, server.title) for server in servers]
+    if options.floor:
+        columns += [("floor-send", "floor: send(2)"), ("floor-uring", "floor: io_uring")]
+    text = section(comparison, rows, columns, skipped)
+    print(text)
+    if options.json:
+        options.json.write_text(json.dumps(
+            [{"row": row, "server": name, "rounds": found}
+             for (row, name), found in comparison.found.items()]))
+    if options.write:
+        write_section(FOLDER / "RESULTS.md", text)
+        (FOLDER / "comparison.svg").write_text(picture(comparison, rows, columns))
+
+
+if __name__ == "__main__":
+    main()
