@@ -137,7 +137,10 @@ void LoadShard::on_upgrade_bytes(Client& client, std::span<uint8_t> bytes) {
     switch (answer.kind) {
         case tools::HandshakeAnswer::Kind::need_more: return;
         case tools::HandshakeAnswer::Kind::refused:
-            end(client, "the upgrade was refused with status " + std::to_string(answer.status));
+            end(client, "the upgrade was refused with status " + std::to_string(answer.status) +
+                            (answer.status == 503 ? ": it is stopping, or full; Fanfare takes more "
+                                                    "with --connections-max"
+                                                  : ""));
             return;
         case tools::HandshakeAnswer::Kind::not_a_websocket:
             end(client, std::string(answer.problem));

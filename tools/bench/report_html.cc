@@ -17,7 +17,7 @@ constexpr double chart_height = 220;
 constexpr double left = 78;
 constexpr double bottom = 28;
 constexpr double top = 12;
-constexpr double plot_width = chart_width - left - 16;
+constexpr double plot_width = chart_width - left - 24;
 constexpr double plot_height = chart_height - bottom - top;
 
 constexpr std::string_view page_begin = R"(<!doctype html>
@@ -67,7 +67,7 @@ double rounded_up(double value) {
 std::string short_number(double value) {
     char text[32];
     const bool is_mega = value >= 1e6;
-    const bool is_kilo = value >= 1e4 && !is_mega;
+    const bool is_kilo = value >= 1e3 && !is_mega;
     std::snprintf(text, sizeof text, "%.3g%s",
                   value / (is_mega   ? 1e6
                            : is_kilo ? 1e3
