@@ -20,10 +20,23 @@ TIMEOUT_S = 60
 SHORT = ("--duration", "1s", "--warmup", "200ms")
 
 # A server of another kind: what begins with "sub " subscribes, all else goes to the topic it names.
+# It can be told to mistreat every hundredth delivery.
 WS_SERVER = """
 const { WebSocketServer } = require("/usr/share/nodejs/ws");
 const topics = new Map();
+const fault = process.argv[2];
 const server = new WebSocketServer({ port: Number(process.argv[1]), host: "127.0.0.1" });
+let count = 0;
+let held = null;
+function deliver(socket, payload) {
+  const text = `{"p":"${payload}"}`;
+  const isBad = ++count % 100 === 0;
+  if (isBad && fault === "drop") return;
+  if (isBad && fault === "swap") { held = text; return; }
+  socket.send(isBad && fault === "damage" ? text.replace("<", "<x") : text);
+  if (isBad && fault === "repeat") socket.send(text);
+  if (held !== null) { socket.send(held); held = null; }
+}
 server.on("connection", (socket) => {
   socket.on("message", (data) => {
     const [verb, topic, payload] = data.toString().split(" ", 3);
@@ -32,7 +45,7 @@ server.on("connection", (socket) => {
       topics.get(topic).push(socket);
       socket.send("ok");
     } else {
-      for (const other of topics.get(topic) ?? []) other.send(`{"p":"${payload}"}`);
+      for (const other of topics.get(topic) ?? []) deliver(other, payload);
     }
   });
 });
@@ -272,23 +285,49 @@ class TroubleTest(unittest.TestCase):
 
 
 class TemplateTest(unittest.TestCase):
-    def test_node(self):
+    def run_against(self, fault, *arguments, expected=0):
         port = unused_port()
-        server = subprocess.Popen(["node", "-e", WS_SERVER, str(port)], stdout=subprocess.PIPE,
-                                  stderr=subprocess.STDOUT, preexec_fn=die_with_parent)
-        self.addCleanup(server.stdout.close)
-        self.addCleanup(server.wait)
-        self.addCleanup(server.kill)
-        self.assertEqual(b"ready\n", server.stdout.readline())
-        found = bench("rooms", "--clients", "20", "--topics", "4", "--publishers", "2", "--check",
-                      *SHORT, "--dialect", "template", "--url", f"ws://127.0.0.1:{port}/",
-                      "--subscribe-frame", "sub {topic}", "--publish-frame",
-                      "pub {topic} {payload}", "--ready-text", "ok", "--broker-pid",
-                      str(server.pid))
+        server = subprocess.Popen(["node", "-e", WS_SERVER, str(port), fault],
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                  preexec_fn=die_with_parent)
+        try:
+            self.assertEqual(b"ready\n", server.stdout.readline())
+            return bench(*arguments, "--check", *SHORT, "--dialect", "template", "--url",
+                         f"ws://127.0.0.1:{port}/", "--subscribe-frame", "sub {topic}",
+                         "--publish-frame", "pub {topic} {payload}", "--ready-text", "ok",
+                         "--broker-pid", str(server.pid), expected=expected)
+        finally:
+            server.kill()
+            server.wait()
+            server.stdout.close()
+
+    def test_node(self):
+        found = self.run_against("none", "rooms", "--clients", "20", "--topics", "4",
+                                 "--publishers", "2")
         self.assertTrue(found["is_clean"], found)
         self.assertEqual(found["published"] * 5, found["delivered"])
         self.assertEqual(found["delivered"], found["check"]["checked"])
         self.assertGreater(found["delivered"], 100)
+
+    def test_faults_are_found(self):
+        """The checks can fail: each fault is counted as what it is, and the exit code says so."""
+        for fault, counted in (("drop", "skipped"), ("repeat", "repeated"),
+                               ("damage", "damaged"), ("swap", "repeated")):
+            with self.subTest(fault):
+                found = self.run_against(fault, "fanout", "--clients", "1", "--rate", "1000",
+                                         expected=4)
+                self.assertFalse(found["is_clean"])
+                # Every hundredth of some 1,200; the last one of a swap may still be held.
+                faults = found["published"] // 100
+                self.assertGreater(faults, 5)
+                self.assertAlmostEqual(faults, found["check"][counted], delta=1)
+                self.assertEqual(faults if fault == "drop" else 0,
+                                 found["missing"] if fault != "swap" else 0)
+                others = {"skipped", "repeated", "damaged"} - {counted}
+                if fault == "swap":
+                    others.remove("skipped")  # it is, until it comes
+                for other in others:
+                    self.assertEqual(0, found["check"][other], other)
 
 
 if __name__ == "__main__":
