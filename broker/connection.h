@@ -34,6 +34,7 @@
 #include "broker/catch_up.h"
 #include "broker/close_codes.h"
 #include "broker/compression.h"
+#include "broker/connection_state.h"
 #include "broker/http_batch.h"
 #include "broker/outbound_queue.h"
 #include "broker/overflow.h"
@@ -44,8 +45,6 @@
 #include "io/reactor.h"
 
 namespace broker {
-
-enum class ConnectionState : uint8_t { http, open, closing, lingering, joining, closed };
 
 // Why nothing is read from a connection for a while.
 enum class Pause : uint8_t {

@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "broker/connection.h"
+#include "broker/connection_state.h"
 #include "codec/ip_address.h"
 #include "io/base/slab.h"
 #include "io/reactor.h"

@@ -77,7 +77,7 @@ void ConnectionsQuery::on_closed(base::Slot asker, bool was_there) {
     if (was_there) {
         answers_.push_back({asker, 204, {}});
     } else {
-        answers_.push_back({asker, 404, "there is no such connection (any more)\n"});
+        answers_.push_back({asker, 404, "there is no such connection (any more)"});
     }
 }
 
@@ -113,7 +113,7 @@ void ConnectionsQuery::advance() {
         if (parts_.connections.find(question_->asker) == nullptr) {
             question_.reset();
         } else if (parts_.reactor.now_ns() >= question_->deadline_ns) {
-            answers_.push_back({question_->asker, 504, "a worker did not answer in time\n"});
+            answers_.push_back({question_->asker, 504, "a worker did not answer in time"});
             question_.reset();
         }
     }

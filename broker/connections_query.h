@@ -60,7 +60,7 @@ class ConnectionsQuery {
     struct Answer {
         base::Slot asker;  // which may be gone
         uint16_t status;   // 200 with JSON, 504; of a closing 204 or 404
-        std::string body;
+        std::string body;  // of 404 and 504 the reason
     };
     // Those that have become complete since the last call.
     [[nodiscard]] std::vector<Answer> take_answers();

@@ -13,10 +13,11 @@
 
 #include <absl/container/flat_hash_map.h>
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <string>
-#include <vector>
 
 #include "broker/chunk.h"
 #include "codec/gap.h"
@@ -34,20 +35,18 @@ struct Overflow {
         bool is_there() const { return frame.chunk != nullptr; }
         uint64_t cost_bytes() const { return frame.size() + topic.size() + sizeof(Message); }
     };
-    struct Loss {
-        std::string topic;
-        codec::GapCode code;
-        uint64_t messages_count;
-    };
-    static constexpr size_t losses_max = 32;
+    // How many messages of a topic were lost, by the code of the gap.
+    using Losses = std::array<uint64_t, static_cast<size_t>(codec::GapCode::count)>;
+    // Topics with losses that are told apart.
+    static constexpr size_t losses_max = 256;
 
     std::deque<Message> held;
     uint64_t first_number = 0;  // of held.front(); numbers rise by one
     uint32_t held_count = 0;    // those that are there
     uint64_t held_bytes = 0;
     absl::flat_hash_map<std::string, uint64_t> newest;  // number by topic
-    std::vector<Loss> losses;
-    bool losses_are_many = false;      // more topics than losses has room for
+    absl::flat_hash_map<std::string, Losses> losses;    // by topic
+    bool losses_are_many = false;                       // more topics than losses has room for
     uint64_t above_soft_since_ns = 0;  // with messages that must not be dropped; 0: it is not
 
     bool has_losses() const { return !losses.empty() || losses_are_many; }

@@ -115,20 +115,13 @@ void SlowConsumers::compact(Overflow& overflow) {
 void SlowConsumers::lose(Overflow& overflow, const Overflow::Message& message,
                          codec::GapCode code) {
     if (overflow.losses_are_many) return;
-    const auto known = std::find_if(overflow.losses.begin(), overflow.losses.end(),
-                                    [&](const Overflow::Loss& loss) {
-                                        return loss.code == code && loss.topic == message.topic;
-                                    });
-    if (known != overflow.losses.end()) {
-        ++known->messages_count;
+    if (overflow.losses.size() == Overflow::losses_max &&
+        !overflow.losses.contains(message.topic)) {
+        overflow.losses.clear();
+        overflow.losses_are_many = true;
         return;
     }
-    if (overflow.losses.size() < Overflow::losses_max) {
-        overflow.losses.push_back({message.topic, code, 1});
-        return;
-    }
-    overflow.losses.clear();
-    overflow.losses_are_many = true;
+    ++overflow.losses[message.topic][static_cast<size_t>(code)];
 }
 
 bool SlowConsumers::make_fit(Connection& connection) {
@@ -185,17 +178,22 @@ void SlowConsumers::tell_losses(base::Slot slot, Connection& connection) {
                 filters_.push_back(filter);
         }
     }
+    // Each pair of a topic and a filter costs a comparison, all in this turn.
+    if (filters_.size() * overflow.losses.size() > compared_per_telling_max) {
+        overflow.losses.clear();
+        overflow.losses_are_many = true;
+    }
     for (const std::string_view filter : filters_) {
         for (uint8_t number = 0; number < static_cast<uint8_t>(codec::GapCode::count); ++number) {
             const codec::GapCode code{number};
             std::optional<uint64_t> missed;
             std::string_view topic;
             bool has_several = false;
-            for (const Overflow::Loss& loss : overflow.losses) {
-                if (loss.code != code || !topics::matches(filter, loss.topic)) continue;
+            for (const auto& [lost_topic, counts] : overflow.losses) {
+                if (counts[number] == 0 || !topics::matches(filter, lost_topic)) continue;
                 has_several = missed.has_value();
-                topic = loss.topic;
-                missed = missed.value_or(0) + loss.messages_count;
+                topic = lost_topic;
+                missed = missed.value_or(0) + counts[number];
             }
             const bool is_unknown =
                 overflow.losses_are_many && code == codec::GapCode::slow_consumer;

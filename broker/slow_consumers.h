@@ -74,6 +74,7 @@ class SlowConsumers {
 
   private:
     static constexpr uint64_t tend_interval_ns = 100 * base::ns_per_ms;
+    static constexpr size_t compared_per_telling_max = 64 * 1024;
     static constexpr uint32_t tended_per_turn_max = 256;
 
     Overflow& overflow_of(base::Slot slot, Connection& connection);

@@ -96,18 +96,18 @@ TEST(ConnectionRow, IsWrittenAsJson) {
     out.clear();
     const std::vector<ConnectionRow> rows = {row, ConnectionRow{}};
     append_connections(out, rows, 7);
-    EXPECT_EQ(
-        out,
-        R"({"connections_count":7,"connections":[{"id":"1-42-7","address":"2001:db8::1","state":"open",)"
-        R"("websocket":true,"connected_s":61,"last_life_ms":1500,"subscriptions":3,)"
-        R"("catching_up":1,"outbound_bytes":1234,"held_bytes":99,"lag_ms":250,"slow":true,)"
-        R"("behind":false,"paused":false,"browser":false,"compressed":true},)"
-        "\n"
-        R"({"id":"0-4294967295-0","address":null,"state":"http","websocket":false,)"
-        R"("connected_s":0,"last_life_ms":0,"subscriptions":0,"catching_up":0,)"
-        R"("outbound_bytes":0,"held_bytes":0,"lag_ms":0,"slow":false,"behind":false,)"
-        R"("paused":false,"browser":false,"compressed":false}]})"
-        "\n");
+    EXPECT_EQ(out,
+              R"({"connections_count":7,"connections":[{"id":"1-42-7","address":"2001:db8::1",)"
+              R"("state":"open",)"
+              R"("websocket":true,"connected_s":61,"last_life_ms":1500,"subscriptions":3,)"
+              R"("catching_up":1,"outbound_bytes":1234,"held_bytes":99,"lag_ms":250,"slow":true,)"
+              R"("behind":false,"paused":false,"browser":false,"compressed":true},)"
+              "\n"
+              R"({"id":"0-4294967295-0","address":null,"state":"http","websocket":false,)"
+              R"("connected_s":0,"last_life_ms":0,"subscriptions":0,"catching_up":0,)"
+              R"("outbound_bytes":0,"held_bytes":0,"lag_ms":0,"slow":false,"behind":false,)"
+              R"("paused":false,"browser":false,"compressed":false}]})"
+              "\n");
 }
 
 }  // namespace
