@@ -245,6 +245,7 @@ int main(int argc, char** argv) {
     const auto clients_count = static_cast<size_t>(number(argv[1]));
     const auto outstanding = static_cast<uint64_t>(number(argv[3]));
     const double duration_s = number(argv[5]);
+    if (clients_count == 0 || outstanding == 0) fail("CLIENTS and OUTSTANDING are at least 1");
     rlimit descriptors{};
     getrlimit(RLIMIT_NOFILE, &descriptors);
     descriptors.rlim_cur = descriptors.rlim_max;
