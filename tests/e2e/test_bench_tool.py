@@ -71,6 +71,8 @@ class ScenariosTest(unittest.TestCase):
 
     def run_scenario(self, *arguments):
         """A run with all checks; its sums must be the broker's."""
+        # Those of the run before may still be subscribed to the same topics.
+        wait_until(lambda: self.broker.metrics()["fanfare_websockets"] == 0, 10, "all have gone")
         before = self.broker.metrics()
         found = bench(*arguments, *SHORT, "--check", "--url", self.broker.url, "--broker-pid",
                       str(self.broker.pid))
