@@ -1,7 +1,6 @@
 #include "broker/connection_row.h"
 
 #include <charconv>
-#include <cstdio>
 #include <tuple>
 
 #include "io/base/units.h"

@@ -123,10 +123,9 @@ void ConnectionsQuery::advance() {
         closings_.erase(closings_.begin());
     }
     if (scans_.empty()) return;
-    uint32_t scanning_count = 0;
-    for (const Scan& scan : scans_) scanning_count += scan.is_complete ? 0 : 1;
+    const uint32_t slots_max = slots_per_turn_max / static_cast<uint32_t>(scans_.size());
     for (Scan& scan : scans_) {
-        if (!scan.is_complete) look(scan, slots_per_turn_max / scanning_count);
+        if (!scan.is_complete) look(scan, slots_max);
     }
     // Answering the own question ends it, but begins no scan.
     std::erase_if(scans_, [this](Scan& scan) { return scan.is_complete && hand_over(scan); });

@@ -27,6 +27,7 @@ constexpr std::string_view address_full = "this address has as many connections 
 constexpr std::string_view retry_after = "Retry-After: 5\r\n";
 constexpr const char* stopping_reason = "the broker is stopping";
 constexpr std::string_view only_reads = "Allow: GET, HEAD\r\n";
+constexpr std::string_view only_deletes = "Allow: DELETE\r\n";
 constexpr std::string_view nothing_here =
     "there is nothing at this path; WebSocket clients connect to /ws";
 // What a page of an allowed origin must ask before it may POST JSON (https://fetch.spec.whatwg.org,
@@ -35,8 +36,6 @@ constexpr std::string_view preflight_fields =
     "Access-Control-Allow-Methods: POST\r\n"
     "Access-Control-Allow-Headers: content-type, idempotency-key\r\n"
     "Access-Control-Max-Age: 600\r\n";
-
-constexpr std::string_view other_questions = "other such requests are being answered";
 
 bool is_read(const codec::HttpRequest& request) {
     return request.method == "GET" || request.method == "HEAD";
@@ -48,7 +47,8 @@ codec::ErrorCode code_of_status(uint16_t status) {
         case 403: return codec::ErrorCode::forbidden;
         case 413: return codec::ErrorCode::too_large;
         case 429: return codec::ErrorCode::rate_limited;
-        case 503: return codec::ErrorCode::unavailable;
+        case 503:
+        case 504: return codec::ErrorCode::unavailable;
         default: return codec::ErrorCode::invalid_request;
     }
 }
@@ -69,8 +69,12 @@ uint32_t read_index(std::string_view id) {
 
 }  // namespace
 
-HttpSurface::HttpSurface(const Parts& parts, io::ShardId shard)
-    : parts_(parts), shard_(shard), metrics_(parts.registry.shard(shard)), post_(parts.parser) {}
+HttpSurface::HttpSurface(const Parts& parts, ConnectionsQuery& connections_query, io::ShardId shard)
+    : parts_(parts),
+      connections_query_(connections_query),
+      shard_(shard),
+      metrics_(parts.registry.shard(shard)),
+      post_(parts.parser) {}
 
 void HttpSurface::drain() {
     is_draining_ = true;
@@ -549,42 +553,31 @@ bool HttpSurface::serve_admin(base::Slot slot, Connection& connection,
 
 bool HttpSurface::serve_connections(base::Slot slot, Connection& connection,
                                     const codec::HttpRequest& request) {
+    const auto refuse_with = [&](uint16_t status, std::string_view reason,
+                                 std::string_view fields = {}) {
+        respond_error(slot, connection, status, code_of_status(status), reason, fields);
+        return true;
+    };
     std::string_view id_text = request.path.substr(connections_path.size());
+    bool is_asked = false;
     if (id_text.empty()) {
-        if (!is_read(request)) {
-            respond_error(slot, connection, 405, codec::ErrorCode::invalid_request,
-                          "only GET and HEAD", only_reads);
-            return true;
-        }
+        if (!is_read(request)) return refuse_with(405, "only GET and HEAD", only_reads);
         ConnectionsQuestion question;
         const std::string_view error = parse_connections_question(request.query, question);
-        if (!error.empty()) {
-            respond_error(slot, connection, 400, codec::ErrorCode::invalid_request, error);
-        } else if (parts_.connections_query.ask(slot, question)) {
-            connection.http->awaits_answer = true;
-        } else {
-            respond_error(slot, connection, 503, codec::ErrorCode::unavailable, other_questions,
-                          retry_after);
-        }
-        return true;
-    }
-    if (id_text.front() != '/') return false;
-    id_text.remove_prefix(1);
-    if (request.method != "DELETE") {
-        respond_error(slot, connection, 405, codec::ErrorCode::invalid_request, "only DELETE",
-                      "Allow: DELETE\r\n");
-        return true;
-    }
-    const std::optional<ConnectionId> id = parse_connection_id(id_text);
-    if (!id) {
-        respond_error(slot, connection, 400, codec::ErrorCode::invalid_request,
-                      "an id looks like 1-42-7, as /api/connections tells it");
-    } else if (parts_.connections_query.close(slot, *id)) {
-        connection.http->awaits_answer = true;
+        if (!error.empty()) return refuse_with(400, error);
+        is_asked = connections_query_.ask(slot, question);
     } else {
-        respond_error(slot, connection, 503, codec::ErrorCode::unavailable, other_questions,
-                      retry_after);
+        if (id_text.front() != '/') return false;
+        id_text.remove_prefix(1);
+        if (request.method != "DELETE") return refuse_with(405, "only DELETE", only_deletes);
+        const std::optional<ConnectionId> id = parse_connection_id(id_text);
+        if (!id) return refuse_with(400, "an id looks like 1-42-7, as /api/connections tells it");
+        is_asked = connections_query_.close(slot, *id);
     }
+    if (!is_asked) {
+        return refuse_with(503, "other such requests are being answered", "Retry-After: 1\r\n");
+    }
+    connection.http->awaits_answer = true;
     return true;
 }
 
@@ -593,9 +586,8 @@ void HttpSurface::answer(const ConnectionsQuery::Answer& answer) {
     if (connection == nullptr || connection->state != State::http) return;
     connection->http->awaits_answer = false;
     if (answer.status >= 400) {
-        const std::string_view reason = answer.body;
         respond_error(answer.asker, *connection, answer.status, code_of_status(answer.status),
-                      reason.substr(0, reason.find('\n')));
+                      answer.body);
     } else {
         respond(answer.asker, *connection,
                 {.status = answer.status, .content_type = json_type, .body = answer.body});

@@ -1,6 +1,6 @@
 // HttpSurface: what is answered over HTTP: the upgrade at /ws, publishing at POST /topics/<topic>,
-// the client for browsers at /fanfare.js, and the admin surface (/metrics, /healthz, /readyz,
-// /api/connections, POST /api/publish) where the listener offers it.
+// the client for browsers at /fanfare.js, and the admin surface (/metrics, /healthz, /readyz, POST
+// /api/publish, /api/connections) where the listener offers it.
 //
 // Owner: a shard has one for all its connections; a connection's own progress stands in
 // HttpProgress. Thread: its shard's.
@@ -55,7 +55,6 @@ class HttpSurface {
         const Pacing& pacing;
         Compression& compression;
         Session& session;
-        ConnectionsQuery& connections_query;
         codec::CommandParser& parser;
         base::Prng& prng;
         MetricsRegistry& registry;
@@ -66,7 +65,7 @@ class HttpSurface {
         std::string_view epoch;
         Log& log;
     };
-    HttpSurface(const Parts& parts, io::ShardId shard);
+    HttpSurface(const Parts& parts, ConnectionsQuery& connections_query, io::ShardId shard);
 
     // A new connection, which Admission knows.
     void accepted(base::Slot slot);
@@ -137,6 +136,7 @@ class HttpSurface {
     void arm_timer(base::Slot slot, const Connection& connection);
 
     Parts parts_;
+    ConnectionsQuery& connections_query_;
     const io::ShardId shard_;
     ShardMetrics& metrics_;
     SlotFifo paused_;
