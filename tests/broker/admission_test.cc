@@ -25,6 +25,7 @@ WorldOptions two_per_address(uint32_t shards_count = 1) {
 
 WorldOptions behind_proxies(bool proxy_protocol) {
     WorldOptions options = two_per_address();
+    options.log_level = LogLevel::debug;
     options.settings.trusted_proxies = {"10.0.0.0/8", "2001:db8:ffff::/48"};
     options.settings.proxy_protocol = proxy_protocol;
     return options;
@@ -184,6 +185,7 @@ TEST(Admission, XForwardedForIsBelievedAsFarAsProxiesAreTrusted) {
 TEST(Admission, UnixSocketsAreTrustedByName) {
     WorldOptions options;
     options.settings.trusted_proxies = {"unix"};
+    options.log_level = LogLevel::debug;
     World world(options);
     EXPECT_EQ(upgrade_status(world.connect(), forwarded_for("192.0.2.1")), 101);
     EXPECT_EQ(upgrade_status(world.connect_from("192.0.2.2"), forwarded_for("192.0.2.1")), 101);

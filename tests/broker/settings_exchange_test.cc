@@ -33,6 +33,7 @@ Settings changed_settings() {
             case SettingKind::number:
             case SettingKind::workers:
             case SettingKind::size:
+            case SettingKind::size_or_auto:
             case SettingKind::duration:
                 settings.*std::get<uint64_t Settings::*>(setting.member) = setting.most;
                 break;

@@ -174,7 +174,7 @@ World::World(const WorldOptions& options)
              .forward_bytes = options.settings.lane_bytes}),
       exchange_(options.shards_count),
       metrics_(options.shards_count, "test"),
-      log_(options.shards_count, LogLevel::debug),
+      log_(options.shards_count, options.log_level),
       gate_(settings, hash_seed),
       rules_(settings.topic_rules) {
     for (io::ShardId id = 0; id < options.shards_count; ++id) {

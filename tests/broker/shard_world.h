@@ -31,6 +31,7 @@ struct WorldOptions {
     Settings settings{};
     std::vector<ListenerRole> listeners = {ListenerRole{}};
     uint64_t seed = 1;
+    LogLevel log_level = LogLevel::info;
 };
 
 // A masked frame, as a client sends it.
