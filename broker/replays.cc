@@ -364,19 +364,7 @@ bool Replays::queue_page(base::Slot slot, Connection& connection, CatchUp& catch
     if (!is_empty && room < losses_bytes) return false;
     if (loses) tell_losses(slot, catch_up, page);
     if (loses || begins_newest) part.evictions_known = page.evictions;
-    if (messages_count > 0) {
-        json_.clear();
-        if (is_stream) {
-            parts_.outbox.send_stored(slot, runs_);
-        } else {
-            codec::append_replay(json_, catch_up.request.id, messages_count);
-            parts_.outbox.send_announced(slot, json_, runs_);
-        }
-        parts_.metrics.add(Metric::deliveries_total, messages_count);
-        parts_.metrics.add(Metric::replayed_messages_total, messages_count);
-        bytes_queued_ += json_.size();
-        for (const Range& run : runs_) bytes_queued_ += run.size();
-    }
+    if (messages_count > 0) queue_runs(slot, catch_up, messages_count);
     part.position = is_complete ? page.upto : page.entries[entry - 1].offset;
     const bool was_full = catch_up.silent.size() >= CatchUp::silent_max;
     std::erase_if(catch_up.silent, [&](const codec::Position& silent) {
@@ -384,6 +372,20 @@ bool Replays::queue_page(base::Slot slot, Connection& connection, CatchUp& catch
     });
     if (was_full) changed_.push_back(slot);
     return true;
+}
+
+void Replays::queue_runs(base::Slot slot, const CatchUp& catch_up, uint32_t messages_count) {
+    json_.clear();
+    if (catch_up.kind == CatchUp::Kind::stream) {
+        parts_.outbox.send_stored(slot, runs_);
+    } else {
+        codec::append_replay(json_, catch_up.request.id, messages_count);
+        parts_.outbox.send_announced(slot, json_, runs_);
+    }
+    parts_.metrics.add(Metric::deliveries_total, messages_count);
+    parts_.metrics.add(Metric::replayed_messages_total, messages_count);
+    bytes_queued_ += json_.size();
+    for (const Range& run : runs_) bytes_queued_ += run.size();
 }
 
 uint64_t Replays::losses_bytes_max(const CatchUp& catch_up, const Pages::Page& page) {

@@ -139,6 +139,8 @@ class Replays {
     // Queues what of the page finds room. Answers false when nothing did.
     bool queue_page(base::Slot slot, Connection& connection, CatchUp& catch_up, CatchUp::Part& part,
                     Pages::Page& page);
+    // The messages in runs_.
+    void queue_runs(base::Slot slot, const CatchUp& catch_up, uint32_t messages_count);
     static uint64_t losses_bytes_max(const CatchUp& catch_up, const Pages::Page& page);
     void tell_losses(base::Slot slot, const CatchUp& catch_up, const Pages::Page& page);
     bool is_left_out(base::Slot slot, const CatchUp& catch_up, const CatchUp::Part& part,

@@ -15,7 +15,7 @@
 const protocolName = "fanfare.v1";
 const probeMsMax = 5_000;
 // Close codes after which coming back makes no sense: the same would happen again.
-const finalCloseCodes = new Set([1000, 1002, 1003, 1007, 1009]);
+const finalCloseCodes = new Set([1000, 1002, 1003, 1007, 1008, 1009]);
 // Half a surrogate pair, as JSON.stringify writes it. The broker refuses the whole frame for it,
 // and cannot say which command that was.
 const loneSurrogate = /[^\\](?:\\\\)*\\ud[89a-f]/;
