@@ -38,6 +38,7 @@ void Shutdown::accepted(base::Slot slot) {
 }
 
 void Shutdown::advance() {
+    has_told_ = false;
     const uint64_t now_ns = parts_.reactor.now_ns();
     if (phase_ == Phase::delaying && now_ns >= delay_until_ns_) begin_emptying();
     const bool is_late = this->is_late();
@@ -62,6 +63,8 @@ void Shutdown::advance() {
     if (!caught_up_was_told_ && !parts_.replays.is_reading_streams()) tell_caught_up();
     if (parts_.connections.size() > 0 || listeners_open_ > 0) return;
     if (!is_late && (parts_.courier.owes() || caught_up_count_ < others_count_)) return;
+    // What was told in this turn wakes the others only with the next one.
+    if (has_told_) return;
     phase_ = Phase::stopped;
     report_.flushed_bytes = waiting_bytes_ - std::min(waiting_bytes_, report_.unsent_bytes);
 }
@@ -116,6 +119,7 @@ void Shutdown::say_goodbye(base::Slot slot, const Connection& connection) {
 }
 
 void Shutdown::begin_quiescing() {
+    has_told_ = true;
     phase_ = Phase::quiescing;
     parts_.session.drain();
     parts_.replays.drain();
@@ -127,6 +131,7 @@ void Shutdown::begin_quiescing() {
 }
 
 void Shutdown::begin_draining() {
+    has_told_ = true;
     phase_ = Phase::draining;
     const io::ShardId self = parts_.courier.self();
     for (io::ShardId shard = 0; shard <= others_count_; ++shard) {
@@ -138,6 +143,7 @@ void Shutdown::begin_draining() {
 // other one for history.
 void Shutdown::tell_caught_up() {
     caught_up_was_told_ = true;
+    has_told_ = true;
     const io::ShardId self = parts_.courier.self();
     for (io::ShardId shard = 0; shard <= others_count_; ++shard) {
         if (shard != self) parts_.courier.tell_caught_up(shard);

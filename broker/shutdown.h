@@ -144,6 +144,7 @@ class Shutdown {
     uint32_t drained_count_ = 0;
     uint32_t caught_up_count_ = 0;
     bool caught_up_was_told_ = false;
+    bool has_told_ = false;           // something to the other shards, in this turn
     SlotFifo untold_;                 // are to be told goodbye
     SlotFifo unclosed_;               // are to be closed
     uint64_t close_interval_ns_ = 0;  // between two WebSockets

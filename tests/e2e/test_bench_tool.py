@@ -222,7 +222,7 @@ class ScenariosTest(unittest.TestCase):
         """Somebody else's messages in the same topics are no deliveries of ours."""
         process = start_fanfare("bench", "fanout", "--clients", "2", "--duration", "2s", "--json",
                                 "--url", self.broker.url, "--check")
-        wait_until(lambda: self.broker.metrics()["fanfare_subscriptions"] >= 2, 10, "subscribed")
+        wait_until(lambda: self.broker.metrics()['fanfare_subscriptions{state="live"}'] >= 2, 10, "subscribed")
         self.broker.get("/topics/bench/0", "POST", b'"hello"', {"Content-Type": "application/json"})
         out, _ = process.communicate(timeout=TIMEOUT_S)
         found = json.loads(out)
@@ -233,7 +233,7 @@ class ScenariosTest(unittest.TestCase):
         """Ctrl-C ends the measurement, not the report."""
         process = start_fanfare("bench", "fanout", "--clients", "5", "--duration", "60s", "--json",
                                 "--url", self.broker.url)
-        wait_until(lambda: self.broker.metrics()["fanfare_subscriptions"] >= 5, 10, "subscribed")
+        wait_until(lambda: self.broker.metrics()['fanfare_subscriptions{state="live"}'] >= 5, 10, "subscribed")
         time.sleep(1.5)
         process.send_signal(signal.SIGINT)
         out, error = process.communicate(timeout=TIMEOUT_S)

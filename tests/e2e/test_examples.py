@@ -52,7 +52,7 @@ class ExamplesTest(unittest.TestCase):
         with Broker("--examples") as broker, Chromium() as browser:
             page = browser.open(f"http://127.0.0.1:{broker.port}/examples/dashboard.html")
             page.wait("document.getElementById('state').textContent === 'live'")
-            wait_until(lambda: broker.metrics()["fanfare_subscriptions"] == 1, START_TIMEOUT_S,
+            wait_until(lambda: broker.metrics()['fanfare_subscriptions{state="live"}'] == 1, START_TIMEOUT_S,
                        "the page has subscribed")
             self.assertTrue(page.run("document.getElementById('empty').checkVisibility()"))
             # As in the page's header: the numbers of a pipe, and what is none.
