@@ -292,12 +292,17 @@ class QueueTest(unittest.TestCase):
                 client.send(upgrade_request())
             broker.process.send_signal(signal.SIGTERM)
             broker.process.send_signal(signal.SIGCONT)
+            refused_count = 0
             for client in waiting:
                 response = client.read_response()
-                self.assertEqual(503, response.status)
-                self.assertIn("retry-after", response.fields)
+                # A worker may be awake before the signal is: whoever it lets in then is told 1001.
+                self.assertIn(response.status, (101, 503))
+                if response.status == 503:
+                    self.assertIn("retry-after", response.fields)
+                    refused_count += 1
                 client.read_to_end()
                 client.close()
+            self.assertGreaterEqual(refused_count, 150, "those who have said nothing yet")
             broker.expect_end()
 
 
