@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/file.h>
@@ -13,6 +14,7 @@
 #include <charconv>
 #include <cstddef>
 #include <cstring>
+#include <iterator>
 #include <utility>
 
 #include "io/base/check.h"
@@ -299,6 +301,27 @@ Listening open_listening(const ListenAddress& address, uint32_t shards_count,
     CHECK(shards_count >= 1);
     if (address.storage.ss_family == AF_UNIX) return open_unix(address, shards_count);
     return open_tcp(address, shards_count, options);
+}
+
+void drop_new_handshakes(int listening_fd) {
+    // Classic BPF (socket(7), SO_ATTACH_FILTER); it sees a segment from its TCP header on (RFC 9293
+    // section 3.1): the flags are byte 13, SYN is 2 and ACK 16. Whoever has had its SYN answered
+    // may still complete its handshake.
+    constexpr uint32_t flags_offset = 13;
+    constexpr uint32_t syn = 0x02;
+    constexpr uint32_t syn_and_ack = 0x12;
+    sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, flags_offset),
+        BPF_STMT(BPF_ALU | BPF_AND | BPF_K, syn_and_ack),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, syn, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, 0),           // dropped
+        BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),  // all of it is let through
+    };
+    const sock_fprog program{std::size(code), code};
+    // Where it is forbidden (seccomp), or the socket is one of a Unix path, which never runs it,
+    // those who come in the last moment are reset, as they would be without this.
+    static_cast<void>(
+        setsockopt(listening_fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program));
 }
 
 }  // namespace io

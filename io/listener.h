@@ -54,4 +54,10 @@ struct ConnectionOptions {
 [[nodiscard]] Listening open_listening(const ListenAddress& address, uint32_t shards_count,
                                        const ConnectionOptions& options = {});
 
+// The first half of closing a listening TCP socket that nobody is to notice: from here on the
+// kernel drops each SYN that comes, so that the queue can be emptied for good. A connection that
+// came between the last accept and close(2) would be reset; a client whose SYN is dropped repeats
+// it after a second (RFC 6298 section 2.1), and is then refused, or let in by a successor.
+void drop_new_handshakes(int listening_fd);
+
 }  // namespace io

@@ -93,10 +93,11 @@ class Reactor {
 
     void accept_start(uint16_t listener);
 
-    // Ends accepting for good. Closing a listener resets what waits in its queue, so that is
-    // accepted first, as room becomes free; the last event of a listener has result -ECANCELED, and
-    // the listening descriptor is closed by then. Called a second time it ends at once: accepts
-    // that won the race still arrive, what waits is reset.
+    // Ends accepting for good. Closing a listener resets what waits in its queue, so nobody is let
+    // into that any more (drop_new_handshakes), and what waits is accepted first, as room becomes
+    // free; the last event of a listener has result -ECANCELED, and the listening descriptor is
+    // closed by then. Called a second time it ends at once: accepts that won the race still arrive,
+    // what waits is reset.
     void accept_stop(uint16_t listener);
 
     // Brings a connected stream descriptor into the reactor, which takes it over. The one request

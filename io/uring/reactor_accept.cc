@@ -4,6 +4,7 @@
 
 #include <cerrno>
 
+#include "io/listener.h"
 #include "io/uring/reactor_impl.h"
 
 namespace io {
@@ -73,6 +74,7 @@ void Reactor::Impl::accept_stop(uint16_t number) {
         return;
     }
     listener.state = ListenerState::stopping;
+    drop_new_handshakes(listener.fd);
     for (uint32_t index = 0; index < accepts.size(); ++index) {
         const AcceptEntry& entry = accepts[index];
         if (entry.is_armed && entry.listener == number) cancel(Token{{index, 0}, TokenOp::accept});
@@ -116,9 +118,10 @@ void Reactor::Impl::accepts_arm() {
     }
 }
 
-// Closing a listening socket resets what waits in its queue, so first the queue is emptied, as room
-// becomes free in the table. Each accept is followed by its own cancellation: it either finds a
-// connection at once, or is cancelled at once, which says that the queue is empty.
+// Closing a listening socket resets what waits in its queue, so first the queue, to which nobody is
+// added any more, is emptied, as room becomes free in the table. Each accept is followed by its own
+// cancellation: it either finds a connection at once, or is cancelled at once, which says that the
+// queue is empty.
 void Reactor::Impl::stopping_advance(uint16_t number) {
     Listener& listener = listeners[number];
     if (listener.state != ListenerState::stopping) return;

@@ -10,6 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -195,6 +196,61 @@ TEST(listener, accepted_connections_inherit_their_options) {
         close(accepted);
         close_all(listening);
     }
+}
+
+// Not blocking; where the connection stands is read with `connection_error`.
+int connect_begin(const std::string& text) {
+    const ListenAddress address = parsed(text);
+    const int fd = socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    const auto* const generic = reinterpret_cast<const sockaddr*>(&address.storage);
+    EXPECT_TRUE(connect(fd, generic, address.length) == 0 || errno == EINPROGRESS);
+    return fd;
+}
+
+// 0: connected; EINPROGRESS: not within the time.
+int connection_error(int fd, int timeout_ms) {
+    pollfd wanted{.fd = fd, .events = POLLOUT, .revents = 0};
+    if (poll(&wanted, 1, timeout_ms) == 0) return EINPROGRESS;
+    return option(fd, SOL_SOCKET, SO_ERROR);
+}
+
+TEST(listener, who_comes_while_it_closes_is_not_reset_but_comes_again) {
+    const Listening listening = io::open_listening(parsed("127.0.0.1:0"), 1);
+    ASSERT_EQ(listening.error, "");
+    const int early = connect_begin(listening.bound);
+    EXPECT_EQ(connection_error(early, 1'000), 0);
+    io::drop_new_handshakes(listening.fds[0]);
+    const int late = connect_begin(listening.bound);
+    EXPECT_EQ(connection_error(late, 200), EINPROGRESS);
+
+    // Who had waited in the queue is let in and served.
+    const int accepted = accept(listening.fds[0], nullptr, nullptr);
+    ASSERT_GE(accepted, 0);
+    char byte = 0;
+    EXPECT_EQ(write(early, "a", 1), 1);
+    EXPECT_EQ(read(accepted, &byte, 1), 1);
+    EXPECT_EQ(write(accepted, "b", 1), 1);
+    ASSERT_EQ(connection_error(early, 1'000), 0);
+    EXPECT_EQ(byte, 'a');
+
+    // A successor takes the port within the second after which the SYN is repeated.
+    close_all(listening);
+    const Listening successor = io::open_listening(parsed(listening.bound), 1);
+    ASSERT_EQ(successor.error, "");
+    EXPECT_EQ(connection_error(late, 10'000), 0);
+    for (const int fd : {early, late, accepted}) close(fd);
+    close_all(successor);
+}
+
+TEST(listener, who_is_too_late_is_refused) {
+    const Listening listening = io::open_listening(parsed("127.0.0.1:0"), 1);
+    ASSERT_EQ(listening.error, "");
+    io::drop_new_handshakes(listening.fds[0]);
+    const int late = connect_begin(listening.bound);
+    EXPECT_EQ(connection_error(late, 100), EINPROGRESS);
+    close_all(listening);
+    EXPECT_EQ(connection_error(late, 10'000), ECONNREFUSED);
+    close(late);
 }
 
 TEST(listener, options_have_defaults) {
