@@ -154,7 +154,7 @@ void LoadSocket::close() {
 }
 
 bool LoadSocket::read_more(std::string_view& bytes) {
-    static std::vector<char> buffer(2 * receive_bytes);
+    static thread_local std::vector<char> buffer(2 * receive_bytes);
     const size_t kept = partial.size();
     if (kept > receive_bytes) fail("a frame beyond 1 MiB");
     std::memcpy(buffer.data(), partial.data(), kept);

@@ -1,7 +1,7 @@
 // LoadSocket: one WebSocket of a load program: as light as a client can be, so that the broker and
 // not the load is what is measured. And the few tools that load programs share.
 //
-// It answers pings by itself. Owner: the program's one thread.
+// It answers pings by itself. Owner and thread: whoever connects it.
 #pragma once
 
 #include <cstdint>
@@ -71,7 +71,8 @@ struct LoadSocket {
     };
 
     void send_pong(std::string_view payload) const;
-    // What is left from before and what has come; it lives until the next call of any socket.
+    // What is left from before and what has come; it lives until the next call of
+    // any socket of this thread.
     bool read_more(std::string_view& bytes);
     bool take_response(std::string_view bytes, size_t& at);
     static bool next_frame(std::string_view bytes, size_t& at, Frame& frame);

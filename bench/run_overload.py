@@ -16,11 +16,11 @@ from run_resume import LOAD_CPU, Broker
 
 def scenarios(rounds):
     """name, arguments of the load, arguments of the broker"""
-    slow = ["slow", 1_000, 100, 2_000, 10, 3, rounds]
+    slow = ["slow", 1_000, 100, 2_000, 300, 4, rounds]  # 2.9 MB in a round, beyond --outbound-hard
     yield "slow, catch_up", [*slow, "kept"], []
     yield "slow, drop_oldest", [*slow, "drop"], []
     yield "slow, conflate", [*slow, "last"], []
-    yield "room", ["room", 9_000, 3, rounds], []
+    yield "room", ["room", 18_000, 3, rounds], ["--connections-max", "20000"]
     yield "crowd", ["crowd", 1_000, 10_000, 10], []
 
 
