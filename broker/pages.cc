@@ -44,6 +44,9 @@ Pages::Page* Pages::find(const Key& key, const Place& place) {
                                    key.until - page.key.until <= newest_lag_max_;
         if (page.key.until != key.until && !begins_newest) continue;
         if (page.place.after > place.after || page.upto <= place.after) continue;
+        // A reader who was told of a loss must not go back to before it: what it would get there
+        // says that the loss is over.
+        if (page.evictions < place.lost_since) continue;
         // It must not be silent about losses that this reader has not been told of: those before it
         // was asked for, and, of what began with the newest, those below `until`.
         const bool is_beginning = key.last > 0 && page.place.after == 0;

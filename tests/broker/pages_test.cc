@@ -237,13 +237,24 @@ TEST_F(PagesTest, ThePageOfABeginningIsSilentAboutWhatWasLostBefore) {
 }
 
 TEST_F(PagesTest, APageThatIsSilentAboutLossesIsForThoseWhoKnowOfThem) {
-    append("a", "1");
-    append("a", "1");
-    ASSERT_EQ(pages_->ask(key(own), {.after = 1, .lost_since = 5}, bytes_max, {}, now_ns_),
-              Asked::read);
-    EXPECT_EQ(pages_->find(key(own), {.after = 1, .lost_since = 4}), nullptr);
-    EXPECT_NE(pages_->find(key(own), {.after = 1, .lost_since = 5}), nullptr);
-    EXPECT_NE(pages_->find(key(own), {.after = 1, .lost_since = 6}), nullptr);
+    ASSERT_EQ(
+        pages_->ask(key(far), {.after = 1, .lost_since = 5}, bytes_max, {{0, 1}, 1, far}, now_ns_),
+        Asked::pending);
+    answer(asked().at(0).number, {2, 3}, 3, 3);
+    EXPECT_EQ(pages_->find(key(far), {.after = 1, .lost_since = 4}), nullptr);
+    EXPECT_NE(pages_->find(key(far), {.after = 1, .lost_since = 5}), nullptr);
+    EXPECT_NE(pages_->find(key(far), {.after = 1, .lost_since = 9}), nullptr);
+}
+
+// Seed 8660 of the simulator: the reader got a message from before the loss that it had been told
+// of, and then missed others without a word.
+TEST_F(PagesTest, WhoWasToldOfALossDoesNotGoBackToBeforeIt) {
+    ASSERT_EQ(ask(key(far), 1), Asked::pending);
+    answer(asked().at(0).number, {2, 3}, 3, 3);
+    ASSERT_NE(find(key(far), 1), nullptr);
+    const uint64_t evictions = find(key(far), 1)->evictions;
+    EXPECT_NE(pages_->find(key(far), {.after = 1, .lost_since = evictions}), nullptr);
+    EXPECT_EQ(pages_->find(key(far), {.after = 1, .lost_since = evictions + 1}), nullptr);
 }
 
 TEST_F(PagesTest, TheLastPageOfAPlaceIsPreferred) {

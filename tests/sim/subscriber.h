@@ -169,6 +169,8 @@ class Subscriber {
     bool can_be_ignored(const Subscription& each) const;
     // Whether a gap of this code can be: what must be true of the topics that it concerns.
     bool can_be_dropped(uint32_t topic, codec::GapCode code) const;
+    // Whether a filter that was ever subscribed to matches.
+    bool was_asked_for(uint32_t topic) const;
     bool can_be_lost_behind(uint32_t filter) const;
     // How many messages that a filter matches are missing: for sure, and at most.
     struct Bounds {

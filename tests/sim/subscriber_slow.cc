@@ -59,9 +59,15 @@ bool Subscriber::can_be_dropped(uint32_t topic, codec::GapCode code) const {
     return policy == topics::OnSlow::drop_oldest && code == codec::GapCode::slow_consumer;
 }
 
+bool Subscriber::was_asked_for(uint32_t topic) const {
+    return std::any_of(filters_ever_.begin(), filters_ever_.end(),
+                       [&](uint32_t filter) { return ledger_.matches(filter, topic); });
+}
+
 // A loss without a number is told of a stream that is read from history, where something was
 // evicted. It may be told in excess, since what is read is shared with others: required is that
-// something can have been evicted where the filter looks, and that the stream can have been behind.
+// something can have been evicted where the filter looks, and that the stream can have been behind,
+// also for a subscription that has ended since.
 bool Subscriber::can_be_lost_behind(uint32_t filter) const {
     bool can_be_behind = false;
     bool is_evictable = false;
@@ -69,7 +75,7 @@ bool Subscriber::can_be_lost_behind(uint32_t filter) const {
         if (!ledger_.has_history(topic) || ledger_.messages_of(topic).empty()) continue;
         const bool is_catch_up =
             limits_.slow_policy_of(ledger_.topic(topic)) == topics::OnSlow::catch_up;
-        can_be_behind = can_be_behind || (is_catch_up && has_live(topic));
+        can_be_behind = can_be_behind || (is_catch_up && was_asked_for(topic));
         is_evictable = is_evictable ||
                        (ledger_.matches(filter, topic) && ledger_.surely_kept(topic) != UINT64_MAX);
     }
@@ -83,10 +89,7 @@ bool Subscriber::can_be_cut_off() const {
     constexpr uint64_t position_bytes_max = 32;
     bool has_dropping = false;
     for (uint32_t topic = 0; topic < ledger_.topics_count(); ++topic) {
-        const bool is_matched =
-            std::any_of(filters_ever_.begin(), filters_ever_.end(),
-                        [&](uint32_t filter) { return ledger_.matches(filter, topic); });
-        if (!is_matched || ledger_.messages_of(topic).empty()) continue;
+        if (!was_asked_for(topic) || ledger_.messages_of(topic).empty()) continue;
         const topics::OnSlow policy = limits_.slow_policy_of(ledger_.topic(topic));
         if (policy == topics::OnSlow::disconnect) return true;
         has_dropping = has_dropping || policy != topics::OnSlow::catch_up;

@@ -13,7 +13,9 @@ namespace {
 constexpr uint64_t heal_ns_max = 15 * 60 * base::ns_per_s;
 constexpr uint64_t heal_steps_max = 400'000;
 constexpr uint64_t stop_ns_slack = 60 * base::ns_per_s;
-constexpr uint64_t stop_steps_max = 400'000;
+// Eight shards that look for their end each millisecond of a drain of 25 s take 200,000, and more
+// when turns are limited and clients come all the while.
+constexpr uint64_t stop_steps_max = 1'000'000;
 // So many turns within one moment mean that somebody spins.
 constexpr uint64_t turns_within_moment_max = 50'000;
 // A shard that polls instead of being woken must do it at least this often.
