@@ -240,7 +240,7 @@ void Shard::Impl::turn() {
     }
     replays_advance();
     slow_consumers.tend();
-    shedding.advance(memory.level());
+    shedding.advance(memory.level(), context.reactor.now_ns());
     doomed_close();
     history_tend();
     heads_offer();

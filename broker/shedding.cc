@@ -17,17 +17,17 @@ void Shedding::begin(Pass pass) {
     if (pass == Pass::looking) oldest_number_ = UINT64_MAX;
 }
 
-void Shedding::advance(MemoryBudget::Level level) {
+void Shedding::advance(MemoryBudget::Level level, uint64_t now_ns) {
     if (level == MemoryBudget::Level::calm) {
         if (next_index_ > 0 || pass_ == Pass::shedding) begin(Pass::looking);
         return;
     }
     next_index_ = connections_.for_some(next_index_, connections_per_turn_max,
-                                        [this](base::Slot slot, Connection& connection) {
+                                        [&](base::Slot slot, Connection& connection) {
                                             if (pass_ == Pass::looking) {
-                                                look(connection);
+                                                look(connection, now_ns);
                                             } else {
-                                                shed(slot, connection);
+                                                shed(slot, connection, now_ns);
                                             }
                                         });
     if (next_index_ > 0) return;
@@ -40,14 +40,19 @@ void Shedding::advance(MemoryBudget::Level level) {
     }
 }
 
-void Shedding::look(const Connection& connection) {
-    if (connection.is_doomed || connection.queue.is_empty()) return;
+bool Shedding::is_candidate(const Connection& connection, uint64_t now_ns) {
+    if (connection.is_doomed || connection.queue.is_empty()) return false;
+    if (connection.waits_since_ns == 0) return false;
+    return now_ns - connection.waits_since_ns >= waits_min_ns;
+}
+
+void Shedding::look(const Connection& connection, uint64_t now_ns) {
+    if (!is_candidate(connection, now_ns)) return;
     oldest_number_ = std::min(oldest_number_, connection.queue.oldest_chunk_number());
 }
 
-void Shedding::shed(base::Slot slot, Connection& connection) {
-    if (connection.state != ConnectionState::open || connection.is_doomed) return;
-    if (connection.queue.is_empty()) return;
+void Shedding::shed(base::Slot slot, Connection& connection, uint64_t now_ns) {
+    if (connection.state != ConnectionState::open || !is_candidate(connection, now_ns)) return;
     if (connection.queue.oldest_chunk_number() > shed_until_number_) return;
     slow_consumers_.drop_all(connection);
     outbox_.doom(slot, connection);

@@ -12,6 +12,9 @@
 // Invariants:
 //  1. A turn looks at connections_per_turn_max connections at most.
 //  2. Nobody is shed unless the budget is near its end in that very turn.
+//  3. Nobody is shed whose queue was empty within the last waits_min_ns: a client that reads has
+//  bytes
+//     in its queue for moments, and closing it would free nothing, whatever memory is short for.
 #pragma once
 
 #include <cstdint>
@@ -22,6 +25,7 @@
 #include "broker/outbox.h"
 #include "broker/slow_consumers.h"
 #include "io/base/slab.h"
+#include "io/base/units.h"
 
 namespace broker {
 
@@ -31,16 +35,19 @@ class Shedding {
              ShardMetrics& metrics);
 
     // Once a turn.
-    void advance(MemoryBudget::Level level);
+    void advance(MemoryBudget::Level level, uint64_t now_ns);
 
   private:
     static constexpr uint32_t connections_per_turn_max = 4'096;
+    // Long for a client that reads, short beside the time in which slow ones fill memory.
+    static constexpr uint64_t waits_min_ns = 100 * base::ns_per_ms;
 
     enum class Pass : uint8_t { looking, shedding };
 
     void begin(Pass pass);
-    void look(const Connection& connection);
-    void shed(base::Slot slot, Connection& connection);
+    static bool is_candidate(const Connection& connection, uint64_t now_ns);
+    void look(const Connection& connection, uint64_t now_ns);
+    void shed(base::Slot slot, Connection& connection, uint64_t now_ns);
 
     base::Slab<Connection>& connections_;
     Outbox& outbox_;

@@ -87,6 +87,7 @@ TEST_F(ShortMemory, WhoHoldsTheOldestIsShedAndTheOthersGoOn) {
     int count = 0;
     while (world_.metric(Metric::connections_shed_total) == 0 && count < 2'000) {
         writer.say(publication("a"));
+        world_.run_for(base::ns_per_ms);
         ++count;
         EXPECT_EQ(quick.take_texts().size(), 1u);
         const Texts answers = writer.take_texts();
@@ -104,6 +105,32 @@ TEST_F(ShortMemory, WhoHoldsTheOldestIsShedAndTheOthersGoOn) {
         static_cast<void>(writer.take_texts());
     }
     EXPECT_LT(world_.metric(Metric::chunk_memory_bytes), base::mib);
+}
+
+TEST_F(ShortMemory, WhoReadsIsNotShedForWhatOthersHold) {
+    WorldOptions with_room = options();
+    with_room.settings.memory_bytes_max = 8 * base::mib;
+    World world(with_room);
+    const Peer reader = world.client();
+    const Peer writer = world.client();
+    reader.subscribe("a");
+    // Near the end of the budget, and none of it is the reader's doing.
+    world.set_kernel_socket_bytes(7 * base::mib);
+    world.run_for(base::ns_per_s);
+    const auto stall_for = [&](int steps) {
+        reader.stall();
+        writer.say(publication("a"));
+        for (int step = 0; step < steps; ++step) {
+            world.run_for(10 * base::ns_per_ms);
+            writer.say(R"({"op":"ping"})");  // so that there are turns
+        }
+        reader.read_on();
+    };
+    stall_for(9);
+    ASSERT_EQ(world.metric(Metric::connections_shed_total), 0u);
+    EXPECT_EQ(reader.take_texts().size(), 1u);
+    stall_for(12);
+    EXPECT_EQ(world.metric(Metric::connections_shed_total), 1u);
 }
 
 TEST_F(ShortMemory, AtTheLimitPublishesAndConnectionsAreRefused) {
