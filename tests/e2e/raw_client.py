@@ -44,8 +44,9 @@ def frame(opcode, payload=b"", fin=True, masked=True, reserved=0, length=None):
     return head + key + masked_payload.to_bytes(size, "big")
 
 
-def connect(place, timeout_s=20, receive_buffer_bytes=None):
-    """A connected socket. `place` is (host, port), or the path of a Unix socket."""
+def connect(place, timeout_s=20, receive_buffer_bytes=None, source=None):
+    """A connected socket. `place` is (host, port), or the path of a Unix socket; `source` one of
+    this machine's addresses."""
     if isinstance(place, str):
         connected = socket.socket(socket.AF_UNIX)
     else:
@@ -53,6 +54,8 @@ def connect(place, timeout_s=20, receive_buffer_bytes=None):
         connected = socket.socket(family)
     if receive_buffer_bytes is not None:
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
+    if source is not None:
+        connected.bind((source, 0))
     connected.settimeout(timeout_s)
     connected.connect(place)
     return connected

@@ -62,8 +62,9 @@ def merge(positions, cursor):
 
 
 class ResumingClient:
-    def __init__(self, url, application, compression=None):
+    def __init__(self, url, application, compression=None, source=None):
         self.url = url
+        self.source = source  # its address, one of this machine's
         self.compression = compression  # as websockets takes it: None, or "deflate"
         self.application = application
         self.socket = None
@@ -85,7 +86,8 @@ class ResumingClient:
         has come and was not read yet fills `buffer_bytes` here, and as much in the kernel."""
         assert self.socket is None
         place = urllib.parse.urlsplit(self.url)
-        tcp = raw_client.connect((place.hostname, place.port), TIMEOUT_S, buffer_bytes)
+        tcp = raw_client.connect((place.hostname, place.port), TIMEOUT_S, buffer_bytes,
+                                 self.source)
         tcp.setblocking(False)
         self.socket = await websockets.connect(
             self.url, subprotocols=["fanfare.v1"], ping_interval=None, sock=tcp,
@@ -239,4 +241,4 @@ class ResumingClient:
             cursor[partition] = max(cursor.get(partition, 0), offset)
         if is_announced:
             self.replay_left -= 1
-        self.application.on_message(message["topic"], position, message["data"], is_announced)
+        self.application.on_message(message["topic"], position, message.get("data"), is_announced)
