@@ -13,7 +13,8 @@
 //         ESTABLISHED clients get 20 messages a second, while CLIENTS connect at once and leave,
 //         again and again.
 //     overload_load hold ADDRESS PORT CLIENTS
-//         CLIENTS connect, subscribe, print "held" and answer pings until the input ends.
+//         CLIENTS connect, subscribe to `held`, and read and answer pings until the input ends.
+//         Those that the broker ends come back. It prints "held" whenever all of them are there.
 //
 // What is measured are the delays of the witnesses (bench/swarm.h): each twentieth of those who
 // read, the room, the established. One line of JSON at the end. A message too much, too few or out
@@ -268,12 +269,20 @@ void Load::crowd(uint32_t established_count, uint32_t clients_count, uint64_t se
 }
 
 void hold(Swarm& swarm, uint32_t clients_count) {
-    for (uint32_t index = 0; index < clients_count; ++index) swarm.connect("held");
-    swarm.run_until([&] { return swarm.live_count() == clients_count; });
-    std::puts("held");
-    std::fflush(stdout);
+    swarm.may_be_ended = true;
+    while (swarm.peers().size() < clients_count) swarm.connect("held");
     pollfd input{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0};
-    while (poll(&input, 1, 0) == 0) swarm.handle(100);
+    bool was_told = false;
+    while (poll(&input, 1, 0) == 0) {
+        swarm.handle(100);
+        const bool all_are_there = swarm.live_count() == clients_count;
+        if (all_are_there && !was_told) {
+            std::puts("held");
+            std::fflush(stdout);
+        }
+        was_told = all_are_there;
+        if (!all_are_there) swarm.come_back();
+    }
 }
 
 }  // namespace

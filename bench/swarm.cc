@@ -36,10 +36,21 @@ Peer& Swarm::connect(const std::string& filter, int window_bytes) {
             text_frame("{\"op\":\"subscribe\",\"id\":1,\"filter\":\"" + filter + "\"}");
         peer.newest.resize(topics_count);
     }
+    begin_connecting(peer, window_bytes);
+    return peer;
+}
+
+void Swarm::begin_connecting(Peer& peer, int window_bytes) {
     peer.socket.connect(address_, port_, window_bytes);
     watch(peer, EPOLLOUT, EPOLL_CTL_ADD);
     ++connecting_count_;
-    return peer;
+}
+
+void Swarm::come_back() {
+    for (Peer& peer : peers_) {
+        if (connecting_count_ == connecting_max) return;
+        if (peer.socket.fd < 0) begin_connecting(peer, 0);
+    }
 }
 
 void Swarm::leave(Peer& peer) {
@@ -70,7 +81,7 @@ void Swarm::handle(int timeout_ms) {
         const bool goes_on =
             peer.socket.receive([&](std::string_view json) { on_text(peer, json); },
                                 [&](uint16_t code) {
-                                    if (code != 4100)
+                                    if (code != 4100 && !may_be_ended)
                                         fail("the broker closes a connection with %u", code);
                                     peer.was_cut = true;
                                 });
@@ -82,6 +93,8 @@ void Swarm::handle(int timeout_ms) {
         if (!was_open && may_be_refused) {
             ++refused_count_;
             --connecting_count_;
+        } else if (may_be_ended) {
+            if (!was_open) --connecting_count_;
         } else if (!peer.was_cut) {
             fail("the broker ended a connection");
         }
@@ -119,7 +132,8 @@ void Swarm::on_text(Peer& peer, std::string_view json) {
         } else {
             peer.missed_count += number(missed);
         }
-    } else if (!op.starts_with("welcome\"") && !op.starts_with("position\"")) {
+    } else if (!op.starts_with("welcome\"") && !op.starts_with("position\"") &&
+               !(may_be_ended && op.starts_with("goodbye\""))) {
         fail("unexpected: %.*s", static_cast<int>(json.size()), json.data());
     }
 }

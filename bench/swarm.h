@@ -9,7 +9,8 @@
 // their own.
 // Invariants:
 //  1. Every message of every client is checked: numbers rise within a topic; who reads quickly is
-//     told of no gap; the broker closes nobody but with 4100. Anything else ends the program.
+//     told of no gap; the broker closes nobody but with 4100, unless it may. Anything else ends the
+//     program.
 #pragma once
 
 #include <atomic>
@@ -47,6 +48,8 @@ class Swarm {
     // Connects and subscribes, if there is a filter. Waits while as many as may be are connecting.
     Peer& connect(const std::string& filter, int window_bytes = 0);
     void leave(Peer& peer);
+    // Those that were ended connect again, as many as may be connecting.
+    void come_back();
     // Those that joined last, down to `count`.
     void leave_down_to(size_t count);
     void read(Peer& peer, bool is_wanted);
@@ -69,6 +72,8 @@ class Swarm {
     uint64_t refused_count() const { return refused_count_; }
     // Whether the broker may refuse who connects from now on.
     bool may_be_refused = false;
+    // Whether it may end connections, with whatever code or none.
+    bool may_be_ended = false;
     // Whether to note how long each message was under way.
     bool is_measured = false;
     std::vector<uint64_t> delays_ns;
@@ -76,6 +81,7 @@ class Swarm {
   private:
     static constexpr uint64_t timeout_ns = 120'000'000'000;
 
+    void begin_connecting(Peer& peer, int window_bytes);
     void watch(Peer& peer, uint32_t events, int operation);
     void on_text(Peer& peer, std::string_view json);
     void on_message(Peer& peer, std::string_view json);

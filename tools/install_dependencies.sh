@@ -40,6 +40,7 @@ test    | golang-go                            | go             | end-to-end pee
 test    | golang-github-gorilla-websocket-dev  | -              | end-to-end peer: Go
 test    | chromium                             | chromium       | end-to-end peer: a browser
 test    | prometheus                           | promtool       | promtool checks /metrics
+test    | iproute2                             | ip             | a network whose link is cut under peers
 test    | curl                                 | curl           | end-to-end tests over plain HTTP
 test    | git                                  | git            | tests that look at the tree itself
 test    | patch                                | patch          | planted bugs, which the simulator must find
