@@ -41,6 +41,7 @@ bench: ## micro-benchmarks, then other servers beside Fanfare (BENCH_ARGUMENTS='
 	@cmake --preset release -DFANFARE_DEVELOPER=ON
 	@cmake --build build/release --target fanfare bench/all -j$(JOBS)
 	@set -e; for program in build/release/bench/*_bench; do printf '\n== %s\n' "$$program"; "$$program"; done
+	@printf '\n== bench/instructions.py\n'; bench/instructions.py build/release
 	@printf '\n== bench/compare.py\n'; bench/compare.py build/release $(BENCH_ARGUMENTS)
 
 fuzz: ## run each fuzzer for FUZZ_SECONDS

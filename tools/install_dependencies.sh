@@ -44,6 +44,7 @@ test    | iproute2                             | ip             | a network whos
 test    | curl                                 | curl           | end-to-end tests over plain HTTP
 test    | git                                  | git            | tests that look at the tree itself
 test    | patch                                | patch          | planted bugs, which the simulator must find
+bench   | valgrind                             | valgrind       | counts instructions
 bench   | nats-server                          | nats-server    | a server to compare with
 bench   | nginx                                | nginx          | a server to compare with
 bench   | libnginx-mod-nchan                   | -              | a server to compare with: nchan
