@@ -112,7 +112,7 @@ class Broker {
         std::from_chars(port.data(), port.data() + port.size(), port_);
         reactor_ = io::make_reactor(
             group_, 0,
-            {.sockets_max = broker::sockets_per_shard(settings_),
+            {.accepted_max = broker::sockets_per_shard(settings_),
              .adopted_max = 0,
              .recv_buffers_count = static_cast<uint32_t>(settings.recv_buffers_count),
              .recv_buffer_bytes = static_cast<uint32_t>(settings.recv_buffer_bytes)},

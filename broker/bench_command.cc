@@ -89,8 +89,7 @@ void add_load(CLI::App& command, bench::Plan& plan) {
                     "Connect this many clients per second. Default: as fast as they are accepted.")
         ->type_name("N");
     command.add_option("--threads", plan.threads,
-                       "Threads of the load, each with a part of the clients. Default: 1, and more "
-                       "where the limit on open files asks for it.");
+                       "Threads of the load, each with a part of the clients. Default: 1.");
     command
         .add_option("--source", plan.sources,
                     "An address of this machine to connect from; may be repeated. Each gives some "

@@ -148,10 +148,11 @@ int fail(const std::string& reason) {
     return 1;
 }
 
-// A table of direct descriptors is limited like open files are; better fewer connections than no
-// broker.
+// The tables of direct descriptors are limited like open files are; better fewer connections than
+// no broker.
 void fit_descriptor_limit(Settings& settings, const LogWriter& writer) {
-    const uint64_t limit = io::raise_descriptor_limit();
+    io::raise_descriptor_limit();
+    const uint64_t limit = io::sockets_per_reactor_max(static_cast<uint32_t>(settings.workers));
     if (sockets_per_shard(settings) <= limit) return;
     const uint64_t wanted = settings.connections_max;
     settings.connections_max =
@@ -253,7 +254,7 @@ struct Process {
 
     std::string build_reactors() {
         const io::UringOptions options{
-            .sockets_max = sockets_per_shard(settings),
+            .accepted_max = sockets_per_shard(settings),
             .adopted_max = 0,
             .recv_buffers_count = static_cast<uint32_t>(settings.recv_buffers_count),
             .recv_buffer_bytes = static_cast<uint32_t>(settings.recv_buffer_bytes)};

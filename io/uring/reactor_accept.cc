@@ -55,7 +55,7 @@ uint16_t Reactor::Impl::listener_add(int listening_fd) {
     listener.fd = listening_fd;
     for (uint32_t count = 0; count < options.accepts_per_listener; ++count) {
         listener.idle.push_back(static_cast<uint32_t>(accepts.size()));
-        accepts.push_back(AcceptEntry{{}, number, false});
+        accepts.push_back(AcceptEntry{.peer = {}, .listener = number});
     }
     return number;
 }
@@ -77,24 +77,30 @@ void Reactor::Impl::accept_stop(uint16_t number) {
     drop_new_handshakes(listener.fd);
     for (uint32_t index = 0; index < accepts.size(); ++index) {
         const AcceptEntry& entry = accepts[index];
-        if (entry.is_armed && entry.listener == number) cancel(Token{{index, 0}, TokenOp::accept});
+        if (entry.is_armed && entry.listener == number) {
+            cancel(*entry.ring, Token{{index, 0}, TokenOp::accept});
+        }
     }
 }
 
-uint32_t Reactor::Impl::sockets_free() const {
-    return options.sockets_max - sockets_held - accepts_armed;
+Ring* Reactor::Impl::ring_with_room() const {
+    for (const std::unique_ptr<Ring>& ring : rings) {
+        if (ring->accepts_free() > 0) return ring.get();
+    }
+    return nullptr;
 }
 
 // Single accepts and not a multishot one: that would write all peers' addresses into one place, and
 // a direct descriptor cannot be asked for its peer later (getpeername(2) wants a real one).
-Token Reactor::Impl::accept_arm(Listener& listener) {
+Token Reactor::Impl::accept_arm(Ring& ring, Listener& listener) {
     const uint32_t index = listener.idle.back();
     listener.idle.pop_back();
     AcceptEntry& entry = accepts[index];
     entry.is_armed = true;
+    entry.ring = &ring;
     entry.peer.length = sizeof entry.peer.storage;
-    ++accepts_armed;
-    io_uring_sqe* const sqe = prepare();
+    ++ring.accepts_armed;
+    io_uring_sqe* const sqe = ring.prepare();
     io_uring_prep_accept_direct(sqe, listener.fd, reinterpret_cast<sockaddr*>(&entry.peer.storage),
                                 &entry.peer.length, 0, file_index_any);
     const Token token{{index, 0}, TokenOp::accept};
@@ -102,17 +108,18 @@ Token Reactor::Impl::accept_arm(Listener& listener) {
     return token;
 }
 
-// Never more accepts than free entries: with a full table the kernel would accept and then close,
-// and the peer would see a reset. So further connections wait in the queue of the listener. The
-// listeners take turns, that the last entries do not all go to one.
+// Never more accepts than free entries of a ring: with a full table the kernel would accept and
+// then close, and the peer would see a reset. So further connections wait in the queue of the
+// listener. The listeners take turns, that the last entries do not all go to one.
 void Reactor::Impl::accepts_arm() {
     bool is_any_armed = true;
     while (is_any_armed) {
         is_any_armed = false;
         for (Listener& listener : listeners) {
             if (listener.state != ListenerState::accepting || listener.idle.empty()) continue;
-            if (sockets_free() == 0) return;
-            accept_arm(listener);
+            Ring* const ring = ring_with_room();
+            if (ring == nullptr) return;
+            accept_arm(*ring, listener);
             is_any_armed = true;
         }
     }
@@ -129,7 +136,11 @@ void Reactor::Impl::stopping_advance(uint16_t number) {
     if (is_any_armed) return;
     if (!listener.is_drained) {
         listener.is_draining = true;
-        while (!listener.idle.empty() && sockets_free() > 0) cancel(accept_arm(listener));
+        Ring* ring = ring_with_room();
+        while (!listener.idle.empty() && ring != nullptr) {
+            cancel(*ring, accept_arm(*ring, listener));
+            ring = ring_with_room();
+        }
         return;
     }
     ::close(listener.fd);
@@ -138,22 +149,24 @@ void Reactor::Impl::stopping_advance(uint16_t number) {
     events.push_back(Event{.op = Op::accept, .listener = number, .result = -ECANCELED});
 }
 
-void Reactor::Impl::on_accept(uint32_t entry_index, int32_t result) {
+void Reactor::Impl::on_accept(Ring& ring, uint32_t entry_index, int32_t result) {
     AcceptEntry& entry = accepts[entry_index];
-    CHECK(entry.is_armed);
+    CHECK(entry.is_armed && entry.ring == &ring);
     entry.is_armed = false;
-    --accepts_armed;
+    --ring.accepts_armed;
     Listener& listener = listeners[entry.listener];
     listener.idle.push_back(entry_index);
     if (result >= 0) {
-        const Socket socket{static_cast<uint32_t>(result)};
-        SocketState& state = state_of(socket);
+        const SocketPlace place{ring.number, static_cast<uint32_t>(result)};
+        Ring::SocketState& state = ring.state_of(place.entry);
         CHECK(!state.is_open && !state.is_closing);
-        state = SocketState{};
+        state = Ring::SocketState{};
         state.is_open = true;
-        ++sockets_held;
-        events.push_back(Event{
-            .op = Op::accept, .listener = entry.listener, .socket = socket, .peer = &entry.peer});
+        ++ring.accepted_held;
+        events.push_back(Event{.op = Op::accept,
+                               .listener = entry.listener,
+                               .socket = place.socket(),
+                               .peer = &entry.peer});
         return;
     }
     switch (accept_failure(-result)) {

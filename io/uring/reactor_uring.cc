@@ -1,106 +1,93 @@
 #include "io/uring/reactor_uring.h"
 
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <utility>
 
 #include "io/uring/reactor_impl.h"
 
 namespace io {
 
-uint64_t clock_ns() {
-    timespec now;
-    CHECK(clock_gettime(CLOCK_MONOTONIC, &now) == 0);
-    return static_cast<uint64_t>(now.tv_sec) * base::ns_per_s + static_cast<uint64_t>(now.tv_nsec);
-}
-
 // --- Requests ---
 
-// The next free submission. Requests are never linked, so when the queue is full it can be handed
-// over at any moment; that costs a system call beside that of the turn.
-io_uring_sqe* Reactor::Impl::prepare() {
-    while (true) {
-        io_uring_sqe* const sqe = io_uring_get_sqe(&ring);
-        if (sqe != nullptr) return sqe;
-        // Before the first turn nothing can be submitted: more requests than the queue holds are an
-        // error.
-        CHECK(is_started);
-        // -EAGAIN (no memory for a request) makes this a loop. The kernel waits for memory this
-        // small rather than to refuse it, so it does not spin for long.
-        submitted(io_uring_submit(&ring));
-    }
-}
-
-void Reactor::Impl::cancel(Token target) {
-    io_uring_sqe* const sqe = prepare();
+void Reactor::Impl::cancel(Ring& ring, Token target) {
+    io_uring_sqe* const sqe = ring.prepare();
     io_uring_prep_cancel64(sqe, target.pack(), 0);
     sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
     tag(sqe, Token{{}, TokenOp::cancel});
 }
 
 Socket Reactor::Impl::adopt(int fd) {
-    if (adopted_free.empty() || sockets_free() == 0) return Socket{};
-    const uint32_t index = adopted_free.back();
-    // The entry is free and the ring is ours, so only memory can be short.
-    const int result = io_uring_register_files_update(&ring, index, &fd, 1);
-    if (result != 1) return Socket{};
-    ::close(fd);  // the table has a reference of its own
-    adopted_free.pop_back();
-    sockets[index] = SocketState{};
-    sockets[index].is_open = true;
-    ++sockets_held;
-    return Socket{index};
+    for (const std::unique_ptr<Ring>& ring : rings) {
+        if (ring->adopted_free.empty()) continue;
+        const SocketPlace place{ring->number, ring->adopted_free.back()};
+        // The entry is free and the ring is ours, so only memory can be short.
+        const int result = io_uring_register_files_update(&ring->ring, place.entry, &fd, 1);
+        if (result != 1) return Socket{};
+        ::close(fd);  // the table has a reference of its own
+        ring->adopted_free.pop_back();
+        Ring::SocketState& state = ring->state_of(place.entry);
+        state = Ring::SocketState{};
+        state.is_open = true;
+        return place.socket();
+    }
+    return Socket{};
 }
 
 void Reactor::Impl::recv_start(Socket socket, base::Slot slot) {
-    CHECK(state_of(socket).is_open);
-    io_uring_sqe* const sqe = prepare();
+    const SocketPlace place = SocketPlace::of(socket);
+    Ring& ring = ring_of(place);
+    CHECK(ring.state_of(place.entry).is_open);
+    io_uring_sqe* const sqe = ring.prepare();
     // The length must be zero: a bound per shot is -EINVAL before Linux 6.17.
-    io_uring_prep_recv_multishot(sqe, static_cast<int>(socket.value), nullptr, 0, 0);
+    io_uring_prep_recv_multishot(sqe, static_cast<int>(place.entry), nullptr, 0, 0);
     sqe->flags |= IOSQE_FIXED_FILE | IOSQE_BUFFER_SELECT;
     sqe->buf_group = RecvBuffers::group;
     tag(sqe, Token{slot, TokenOp::recv});
-    ++receives_armed;
+    ++ring.receives_armed;
 }
 
-void Reactor::Impl::recv_stop(base::Slot slot) {
-    cancel(Token{slot, TokenOp::recv});
+void Reactor::Impl::recv_stop(Socket socket, base::Slot slot) {
+    cancel(ring_of(SocketPlace::of(socket)), Token{slot, TokenOp::recv});
 }
 
 void Reactor::Impl::send(Socket socket, base::Slot slot, std::span<const iovec> parts) {
-    CHECK(state_of(socket).is_open);
+    const SocketPlace place = SocketPlace::of(socket);
+    Ring& ring = ring_of(place);
+    CHECK(ring.state_of(place.entry).is_open);
     CHECK(!parts.empty() && parts.size() <= iovecs_per_send_max);
-    io_uring_sqe* const sqe = prepare();
-    const int fd = static_cast<int>(socket.value);
+    io_uring_sqe* const sqe = ring.prepare();
+    const int fd = static_cast<int>(place.entry);
     if (parts.size() == 1) {
         DCHECK(parts[0].iov_len > 0);
         io_uring_prep_send(sqe, fd, parts[0].iov_base, parts[0].iov_len, MSG_NOSIGNAL);
     } else {
-        io_uring_prep_sendmsg(sqe, fd, arena.add(parts), MSG_NOSIGNAL);
+        io_uring_prep_sendmsg(sqe, fd, ring.arena.add(parts), MSG_NOSIGNAL);
     }
     sqe->flags |= IOSQE_FIXED_FILE;
     tag(sqe, Token{slot, TokenOp::send});
-    ++sends;
+    ++ring.sends;
 }
 
 void Reactor::Impl::shutdown(Socket socket, Direction direction) {
-    SocketState& state = state_of(socket);
+    const SocketPlace place = SocketPlace::of(socket);
+    Ring& ring = ring_of(place);
+    Ring::SocketState& state = ring.state_of(place.entry);
     CHECK(state.is_open && state.shutdowns < UINT8_MAX);
-    io_uring_sqe* const sqe = prepare();
+    io_uring_sqe* const sqe = ring.prepare();
     const int how = direction == Direction::write ? SHUT_WR : SHUT_RDWR;
-    io_uring_prep_shutdown(sqe, static_cast<int>(socket.value), how);
+    io_uring_prep_shutdown(sqe, static_cast<int>(place.entry), how);
     sqe->flags |= IOSQE_FIXED_FILE;
-    tag(sqe, Token{{socket.value, 0}, TokenOp::shutdown});
+    tag(sqe, Token{{place.entry, 0}, TokenOp::shutdown});
     ++state.shutdowns;
-    ++shutdowns;
+    ++ring.shutdowns;
 }
 
 void Reactor::Impl::close(Socket socket, base::Slot slot) {
-    SocketState& state = state_of(socket);
+    const SocketPlace place = SocketPlace::of(socket);
+    Ring& ring = ring_of(place);
+    Ring::SocketState& state = ring.state_of(place.entry);
     CHECK(state.is_open);
     state.is_open = false;
     // The kernel hands a shutdown to a worker thread, which looks the descriptor up when it gets
@@ -111,17 +98,17 @@ void Reactor::Impl::close(Socket socket, base::Slot slot) {
         state.close_slot = slot;
         return;
     }
-    close_submit(socket, slot);
+    close_submit(ring, place.entry, slot);
 }
 
-void Reactor::Impl::close_submit(Socket socket, base::Slot slot) {
-    io_uring_sqe* const sqe = prepare();
-    io_uring_prep_close_direct(sqe, socket.value);
+void Reactor::Impl::close_submit(Ring& ring, uint32_t entry, base::Slot slot) {
+    io_uring_sqe* const sqe = ring.prepare();
+    io_uring_prep_close_direct(sqe, entry);
     // The slot is all that the completion needs to name: once the kernel has closed, the entry can
     // belong to a new connection.
     tag(sqe, Token{slot, TokenOp::close});
-    ++closes;
-    if (socket.value >= options.sockets_max) adopted_closing.push_back({slot, socket.value});
+    ++ring.closes;
+    if (entry >= ring.accepted_max) ring.adopted_closing.push_back({slot, entry});
 }
 
 void Reactor::Impl::wake(ShardId shard) {
@@ -130,7 +117,7 @@ void Reactor::Impl::wake(ShardId shard) {
     is_wake_sent[shard] = true;
     const int ring_fd = group.members_[shard].ring_fd.load();
     if (ring_fd < 0) return;  // not built yet, or gone: nobody sleeps there
-    io_uring_sqe* const sqe = prepare();
+    io_uring_sqe* const sqe = rings.front()->prepare();
     io_uring_prep_msg_ring(sqe, ring_fd, 0, Token{{self, 0}, TokenOp::wake_arrived}.pack(), 0);
     sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
     tag(sqe, Token{{shard, 0}, TokenOp::wake_sent});
@@ -141,92 +128,79 @@ void Reactor::Impl::wake(ShardId shard) {
 void Reactor::Impl::turn(uint64_t deadline_ns) {
     if (!is_started) start();
     DCHECK(issuer == std::this_thread::get_id());
-    buffers.recycle();
+    for (const std::unique_ptr<Ring>& ring : rings) ring->buffers.recycle();
     events.clear();
     std::fill(is_wake_sent.begin(), is_wake_sent.end(), false);
     if (!is_wake_read_armed) wake_read_arm();
     accepts_arm();
     for (uint16_t number = 0; number < listeners.size(); ++number) stopping_advance(number);
     wait(deadline_ns);
-    has_overflowed = io_uring_cq_has_overflow(&ring);
-    if (io_uring_sq_ready(&ring) == 0) arena.reset();
+    has_overflowed = false;
+    for (const std::unique_ptr<Ring>& ring : rings) {
+        has_overflowed |= io_uring_cq_has_overflow(&ring->ring);
+    }
     collect();
 }
 
 void Reactor::Impl::wake_read_arm() {
-    io_uring_sqe* const sqe = prepare();
+    io_uring_sqe* const sqe = rings.front()->prepare();
     const int fd = group.members_[self].event_fd.load();
     io_uring_prep_read(sqe, fd, &wake_word, sizeof wake_word, 0);
     tag(sqe, Token{{}, TokenOp::wake_read});
     is_wake_read_armed = true;
 }
 
-// The one system call of the turn: hands over the requests, lets the kernel work out completions
-// (DEFER_TASKRUN), and waits for the first one.
+// With one ring this is one system call: it hands over the requests, lets the kernel work out
+// completions (DEFER_TASKRUN), and waits for the first one. Each further ring that has requests or
+// completions costs another, before the first ring waits for all of them: what happens on them from
+// then on ends its wait (Ring).
 void Reactor::Impl::wait(uint64_t deadline_ns) {
-    const bool has_news = !events.empty() || io_uring_cq_ready(&ring) > 0;
-    if (!has_news && deadline_ns == base::never_ns) {
-        submitted(io_uring_submit_and_wait(&ring, 1));
+    Ring& first = *rings.front();
+    bool has_news = !events.empty() || first.has_completions();
+    for (size_t number = 1; number < rings.size(); ++number) {
+        Ring& further = *rings[number];
+        further.advance();
+        has_news |= further.has_completions() || further.has_work();
+    }
+    if (has_news || deadline_ns == 0) {
+        first.look();
         return;
     }
-    // Asked here once more, because the shard's work since the last turn has taken time too. It is
-    // not published: now_ns() is sampled after the wait.
-    const uint64_t now_ns = has_news || deadline_ns == 0 ? deadline_ns : clock_ns();
-    if (deadline_ns <= now_ns) {
-        submitted(io_uring_submit_and_get_events(&ring));
-        return;
-    }
-    const uint64_t left_ns = deadline_ns - now_ns;
-    __kernel_timespec timeout{};
-    timeout.tv_sec = static_cast<int64_t>(left_ns / base::ns_per_s);
-    timeout.tv_nsec = static_cast<int64_t>(left_ns % base::ns_per_s);
-    io_uring_cqe* first = nullptr;  // collect() looks for itself
-    submitted(io_uring_submit_and_wait_timeout(&ring, &first, 1, &timeout, nullptr));
+    first.wait(deadline_ns);
+    for (size_t number = 1; number < rings.size(); ++number) rings[number]->advance();
 }
 
-// io_uring_enter(2): how a submission or a wait can fail.
-void Reactor::Impl::submitted(int result) const {
-    if (result >= 0) return;
-    switch (-result) {
-        // The deadline came first, or a signal did.
-        case ETIME:
-        case EINTR:
-        // The kernel had no memory for a request, or for its notes on a thread that is new to the
-        // ring; or it holds completions that wait for room in the queue, which collect() makes.
-        // What it did not take stays in the ring and goes out with the next submission.
-        case EAGAIN:
-        case ENOMEM:
-        case EBUSY: return;
-    }
-    // EBADF, EBADFD, EEXIST, EFAULT, EINVAL, ENXIO, EOPNOTSUPP: the ring is used wrongly, for
-    // example from a second thread (EEXIST).
-    base::check_failed(__FILE__, __LINE__, std::strerror(-result));
-}
-
+// The rings take turns in being the first, so that none starves when events are many.
 void Reactor::Impl::collect() {
+    if (++collected_first >= rings.size()) collected_first = 0;
+    for (size_t number = collected_first; number < rings.size(); ++number) collect(*rings[number]);
+    for (size_t number = 0; number < collected_first; ++number) collect(*rings[number]);
+}
+
+void Reactor::Impl::collect(Ring& ring) {
     unsigned head = 0;
     unsigned seen_count = 0;
     const io_uring_cqe* cqe = nullptr;
-    io_uring_for_each_cqe(&ring, head, cqe) {
+    io_uring_for_each_cqe(&ring.ring, head, cqe) {
         if (events.size() >= options.events_per_turn_max) break;
-        complete(*cqe);
+        complete(ring, *cqe);
         ++seen_count;
     }
-    io_uring_cq_advance(&ring, seen_count);
+    io_uring_cq_advance(&ring.ring, seen_count);
 }
 
-void Reactor::Impl::complete(const io_uring_cqe& cqe) {
+void Reactor::Impl::complete(Ring& ring, const io_uring_cqe& cqe) {
     const Token token = Token::unpack(cqe.user_data);
     switch (token.op) {
-        case TokenOp::accept: on_accept(token.slot.index, cqe.res); return;
-        case TokenOp::recv: on_recv(token.slot, cqe); return;
+        case TokenOp::accept: on_accept(ring, token.slot.index, cqe.res); return;
+        case TokenOp::recv: on_recv(ring, token.slot, cqe); return;
         case TokenOp::send:
-            --sends;
+            --ring.sends;
             events.push_back(Event{.op = Op::send, .result = cqe.res, .slot = token.slot});
             return;
-        case TokenOp::close: on_close(token.slot, cqe.res); return;
+        case TokenOp::close: on_close(ring, token.slot, cqe.res); return;
         // Whatever shutdown(2) answered is fine: -ENOTCONN says that the peer was faster.
-        case TokenOp::shutdown: on_shutdown(Socket{token.slot.index}); return;
+        case TokenOp::shutdown: on_shutdown(ring, token.slot.index); return;
         // -ENOENT and -EALREADY: the request had ended or was about to, and its own completion says
         // how.
         case TokenOp::cancel: return;
@@ -241,51 +215,53 @@ void Reactor::Impl::complete(const io_uring_cqe& cqe) {
     UNREACHABLE();  // every token is ours
 }
 
-void Reactor::Impl::on_recv(base::Slot slot, const io_uring_cqe& cqe) {
+void Reactor::Impl::on_recv(Ring& ring, base::Slot slot, const io_uring_cqe& cqe) {
     const bool more = (cqe.flags & IORING_CQE_F_MORE) != 0;
-    if (!more) --receives_armed;
+    if (!more) --ring.receives_armed;
     Event event{.op = Op::recv, .more = more, .result = cqe.res, .slot = slot};
     // A buffer that was taken comes home whatever the result is.
     if ((cqe.flags & IORING_CQE_F_BUFFER) != 0) {
         const uint16_t buffer = static_cast<uint16_t>(cqe.flags >> IORING_CQE_BUFFER_SHIFT);
-        event.bytes = buffers.lend(buffer, cqe.res > 0 ? static_cast<uint32_t>(cqe.res) : 0);
+        event.bytes = ring.buffers.lend(buffer, cqe.res > 0 ? static_cast<uint32_t>(cqe.res) : 0);
     }
     events.push_back(event);
 }
 
-void Reactor::Impl::on_close(base::Slot slot, int32_t result) {
-    --closes;
-    --sockets_held;
-    for (AdoptedClosing& closing : adopted_closing) {
+void Reactor::Impl::on_close(Ring& ring, base::Slot slot, int32_t result) {
+    --ring.closes;
+    bool was_adopted = false;
+    for (Ring::AdoptedClosing& closing : ring.adopted_closing) {
         if (closing.slot != slot) continue;
-        adopted_free.push_back(closing.socket);
-        closing = adopted_closing.back();
-        adopted_closing.pop_back();
+        was_adopted = true;
+        ring.adopted_free.push_back(closing.entry);
+        closing = ring.adopted_closing.back();
+        ring.adopted_closing.pop_back();
         break;
     }
+    if (!was_adopted) --ring.accepted_held;
     events.push_back(Event{.op = Op::close, .result = result, .slot = slot});
 }
 
-void Reactor::Impl::on_shutdown(Socket socket) {
-    SocketState& state = state_of(socket);
+void Reactor::Impl::on_shutdown(Ring& ring, uint32_t entry) {
+    Ring::SocketState& state = ring.state_of(entry);
     CHECK(state.shutdowns > 0);
     --state.shutdowns;
-    --shutdowns;
+    --ring.shutdowns;
     if (state.shutdowns > 0 || !state.is_closing) return;
     state.is_closing = false;
-    close_submit(socket, state.close_slot);
+    close_submit(ring, entry, state.close_slot);
 }
 
 // --- The end ---
 
-uint32_t Reactor::Impl::in_flight_count() const {
-    return accepts_armed + receives_armed + sends + closes + shutdowns +
-           (is_wake_read_armed ? 1 : 0);
+uint32_t Reactor::Impl::in_flight_count(const Ring& ring) const {
+    const bool has_wake_read = is_wake_read_armed && ring.number == 0;
+    return ring.in_flight_count() + (has_wake_read ? 1 : 0);
 }
 
 // Takes back what is with the kernel, so that no buffer and no payload is written or read after
 // this. The sockets themselves end with the ring.
-void Reactor::Impl::finish() {
+void Reactor::Impl::finish(Ring& ring) {
     if (is_started) CHECK(issuer == std::this_thread::get_id());
     // A round takes a tenth of a second only when nothing comes back, which would be an error of
     // ours or the kernel's. One that brings something may bring little: the kernel works out a few
@@ -293,34 +269,37 @@ void Reactor::Impl::finish() {
     constexpr uint32_t vain_rounds_max = 100;
     uint32_t vain_rounds_count = 0;
     uint32_t left_before = UINT32_MAX;
-    while (is_started && in_flight_count() > 0) {
-        const uint32_t left = in_flight_count();
+    while (is_started && in_flight_count(ring) > 0) {
+        const uint32_t left = in_flight_count(ring);
         vain_rounds_count = left < left_before ? 0 : vain_rounds_count + 1;
         CHECK(vain_rounds_count < vain_rounds_max);
-        buffers.recycle();
+        ring.buffers.recycle();
         events.clear();
         // Asked for once, because it goes through all that is in flight; and again when that brings
         // nothing more.
         if (left_before == UINT32_MAX || vain_rounds_count > 0) {
-            io_uring_sqe* const sqe = prepare();
+            io_uring_sqe* const sqe = ring.prepare();
             io_uring_prep_cancel64(sqe, 0, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
             sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
             tag(sqe, Token{{}, TokenOp::cancel});
         }
         left_before = left;
-        wait(clock_ns() + 100 * base::ns_per_ms);
-        collect();
+        if (ring.has_completions()) {
+            ring.look();
+        } else {
+            ring.wait(clock_ns() + 100 * base::ns_per_ms);
+        }
+        collect(ring);
     }
-    buffers.recycle();
-    CHECK(buffers.lent_count() == 0);
+    ring.buffers.recycle();
+    CHECK(ring.buffers.lent_count() == 0);
 }
 
 Reactor::Impl::~Impl() {
-    if (!is_ring_open) return;
-    finish();
+    if (group.members_[self].ring_fd.load() < 0) return;  // it was not opened
+    for (const std::unique_ptr<Ring>& ring : rings) finish(*ring);
     group.members_[self].ring_fd.store(-1);
-    buffers.close(ring);
-    io_uring_queue_exit(&ring);
+    rings.clear();
     for (const Listener& listener : listeners) {
         if (listener.fd >= 0) ::close(listener.fd);
     }
@@ -346,10 +325,8 @@ Socket Reactor::adopt(int fd) {
 void Reactor::recv_start(Socket socket, base::Slot slot) {
     impl_->recv_start(socket, slot);
 }
-// The slot names the receive, because it is in its token; the socket is for implementations that
-// need it.
-void Reactor::recv_stop(Socket, base::Slot slot) {
-    impl_->recv_stop(slot);
+void Reactor::recv_stop(Socket socket, base::Slot slot) {
+    impl_->recv_stop(socket, slot);
 }
 void Reactor::send(Socket socket, base::Slot slot, std::span<const iovec> parts) {
     impl_->send(socket, slot, parts);

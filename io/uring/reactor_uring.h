@@ -2,9 +2,10 @@
 //
 // Owner: main owns the group and the reactors; the group outlives them.
 // Threads: make_reactor on any; then the reactor, its destructor too, on its shard's thread only
-// (the ring admits a single issuer, which is the thread of the first turn()); wake_from_outside on
-// any. Limits: those of UringOptions, and RLIMIT_NOFILE: the kernel refuses a table of sockets
-// beyond it.
+// (the rings admit a single issuer, which is the thread of the first turn()); wake_from_outside on
+// any. Limits: those of UringOptions, and sockets_per_reactor_max(): the kernel refuses a table of
+// more sockets than RLIMIT_NOFILE allows open files, so a reactor that holds more has several
+// rings.
 #pragma once
 
 #include <atomic>
@@ -19,22 +20,26 @@
 namespace io {
 
 struct UringOptions {
-    // Sockets that the reactor holds at most.
-    uint32_t sockets_max = 16'384;
-    // Of these, how many may come from adopt(). They have a part of the table of their own, because
-    // only then is it known at the call which entry is free: the kernel chooses among the others.
+    // Accepted sockets that the reactor holds at most.
+    uint32_t accepted_max = 16'384;
+    // Sockets from adopt() that it holds beside them. They have a part of a table of their own,
+    // because only then is it known at the call which entry is free: the kernel chooses among the
+    // others.
     uint32_t adopted_max = 64;
+    // Sockets in the table of one ring; more of them take more rings. The limit on open files makes
+    // it smaller.
+    uint32_t sockets_per_ring_max = 1'048'576;
     // Accepts that wait at each listener: how many connections one turn can take from its queue.
     uint32_t accepts_per_listener = 16;
     // Shared by all connections, because bytes are lent for one turn only. A power of two, up to
-    // 32,768.
+    // 32,768; several rings have a part of them each, but not fewer than 32.
     uint32_t recv_buffers_count = 256;
     uint32_t recv_buffer_bytes = 16 * base::kib;
     // What arrives beyond this stays in the kernel's queue for the next turn.
     uint32_t events_per_turn_max = 1'024;
-    // Requests between two system calls; with more than this, turn() is not the only system call.
-    // The queue of completions has room for eight times as many; the kernel keeps what does not
-    // fit. A power of two.
+    // Requests of one ring between two system calls; with more than this, turn() is not the only
+    // system call. The queue of completions has room for eight times as many; the kernel keeps what
+    // does not fit. A power of two.
     uint32_t submissions_max = 1'024;
 };
 
@@ -55,11 +60,11 @@ class UringGroup {
     friend struct Reactor::Impl;
 
     struct Member {
-        // Where other rings send their wakes; -1 while the shard has no ring.
+        // Where other shards send their wakes; -1 while the shard has no ring.
         std::atomic<int> ring_fd{-1};
-        // What threads without a ring write to; the shard's ring always has a read armed on it. It
-        // lives as long as the group, so that a wake that comes too late writes to nobody and not
-        // to a stranger.
+        // What threads without a ring write to, and the shard's further rings; its first ring
+        // always has a read armed on it. It lives as long as the group, so that a wake that comes
+        // too late writes to nobody and not to a stranger.
         std::atomic<int> event_fd{-1};
     };
 
@@ -70,6 +75,10 @@ class UringGroup {
 [[nodiscard]] std::unique_ptr<Reactor> make_reactor(UringGroup& group, ShardId self,
                                                     const UringOptions& options,
                                                     std::string& error);
+
+// How many sockets a reactor can hold when the process has so many of them, by the soft limit on
+// open files as it is now.
+uint64_t sockets_per_reactor_max(uint32_t reactors_count);
 
 // Raises the soft limit on open files to the hard one, and answers what it is now. For main, before
 // the first make_reactor.

@@ -192,7 +192,7 @@ class ScenariosTest(unittest.TestCase):
         return found
 
     def test_more_connections_than_descriptors(self):
-        """The sockets live in the rings' tables: 64 descriptors hold 300 connections."""
+        """The sockets live in the tables of several rings: 96 descriptors hold 300 connections."""
         def lower_the_limit():
             import resource
             resource.setrlimit(resource.RLIMIT_NOFILE, (96, 96))

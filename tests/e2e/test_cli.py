@@ -237,11 +237,13 @@ class ServeTest(unittest.TestCase):
 
     def test_few_descriptors(self):
         def limit():
-            resource.setrlimit(resource.RLIMIT_NOFILE, (300, 300))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
 
         with Broker("--workers", "2", preexec=limit) as broker:
             wait_until(lambda: "connections-max lowered" in broker.log(), 10, "the warning")
             self.assertIn("ulimit -n", broker.log())
+            # Ten rings of 40 sockets for each of the workers, without what refusals need.
+            self.assertIn("connections_max=336", broker.log())
             clients = [RawClient(("127.0.0.1", broker.port)) for _ in range(50)]
             for client in clients:
                 client.command(op="ping")

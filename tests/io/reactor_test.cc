@@ -1,6 +1,7 @@
-// The contract of io/reactor.h, point by point, over real sockets. What is particular to io_uring
-// (its limits, its two ways to wake, its end) stands at the bottom.
-// Why one file: the points of one contract, in their order, with one set of helpers.
+// The contract of io/reactor.h, point by point, over real sockets: once with one ring, and once
+// with so many that hardly two sockets share one. What is particular to io_uring (its limits, its
+// two ways to wake, its rings, its end) stands at the bottom. Why one file: the points of one
+// contract, in their order, with one set of helpers.
 
 #include "io/reactor.h"
 
@@ -12,12 +13,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -26,6 +29,7 @@
 #include "io/listener.h"
 #include "io/peer_address.h"
 #include "io/uring/reactor_uring.h"
+#include "io/uring/ring.h"
 
 namespace {
 
@@ -36,6 +40,9 @@ using io::Op;
 using io::Reactor;
 using io::Socket;
 
+// Sockets per ring, of which small_options() has 128.
+constexpr uint32_t one_ring = 10'000;
+constexpr uint32_t many_rings = 3;
 constexpr uint64_t patience_ns = 10 * base::ns_per_s;
 
 // An event with copies of what it points to, which dies at the next turn.
@@ -98,7 +105,7 @@ void close_with_reset(int fd) {
 
 io::UringOptions small_options() {
     io::UringOptions options;
-    options.sockets_max = 64;
+    options.accepted_max = 64;
     options.adopted_max = 64;
     options.recv_buffers_count = 16;
     options.recv_buffer_bytes = 4096;
@@ -108,7 +115,7 @@ io::UringOptions small_options() {
     return options;
 }
 
-class ReactorTest : public testing::Test {
+class ReactorTest : public testing::TestWithParam<uint32_t> {
   protected:
     ReactorTest() { open(small_options()); }
     ~ReactorTest() override {
@@ -116,8 +123,11 @@ class ReactorTest : public testing::Test {
         for (const int fd : peers_) close(fd);
     }
 
-    void open(const io::UringOptions& options) {
+    void open(io::UringOptions options) {
         reactor_.reset();
+        if (options.sockets_per_ring_max == io::UringOptions{}.sockets_per_ring_max) {
+            options.sockets_per_ring_max = GetParam();
+        }
         std::string error;
         reactor_ = io::make_reactor(group_, 0, options, error);
         ASSERT_NE(reactor_, nullptr) << error;
@@ -277,13 +287,16 @@ class ReactorTest : public testing::Test {
     std::vector<int> peers_;
 };
 
+INSTANTIATE_TEST_SUITE_P(one_ring, ReactorTest, testing::Values(one_ring));
+INSTANTIATE_TEST_SUITE_P(many_rings, ReactorTest, testing::Values(many_rings));
+
 constexpr Slot slot_1{1, 1};
 constexpr Slot slot_2{2, 0xff'ffff};
 
 // --- Receiving (points 4, 5, 6)
 // ---------------------------------------------------------------------------
 
-TEST_F(ReactorTest, receives_again_and_again_from_one_request) {
+TEST_P(ReactorTest, receives_again_and_again_from_one_request) {
     int peer = -1;
     const Socket socket = pair(peer);
     reactor_->recv_start(socket, slot_2);
@@ -298,7 +311,7 @@ TEST_F(ReactorTest, receives_again_and_again_from_one_request) {
     EXPECT_TRUE(seen_.empty());
 }
 
-TEST_F(ReactorTest, end_of_stream_is_zero_and_ends_the_receive) {
+TEST_P(ReactorTest, end_of_stream_is_zero_and_ends_the_receive) {
     int peer = -1;
     const Socket socket = pair(peer);
     write_all(peer, "last words");
@@ -311,7 +324,7 @@ TEST_F(ReactorTest, end_of_stream_is_zero_and_ends_the_receive) {
     close_socket(socket, slot_1);
 }
 
-TEST_F(ReactorTest, a_reset_is_an_error_of_the_receive) {
+TEST_P(ReactorTest, a_reset_is_an_error_of_the_receive) {
     int client = -1;
     const Socket socket = accepted(client);
     reactor_->recv_start(socket, slot_1);
@@ -328,7 +341,7 @@ TEST_F(ReactorTest, a_reset_is_an_error_of_the_receive) {
     close_socket(socket, slot_1);
 }
 
-TEST_F(ReactorTest, a_stopped_receive_leaves_bytes_for_the_next_one) {
+TEST_P(ReactorTest, a_stopped_receive_leaves_bytes_for_the_next_one) {
     int peer = -1;
     const Socket socket = pair(peer);
     reactor_->recv_start(socket, slot_1);
@@ -341,14 +354,14 @@ TEST_F(ReactorTest, a_stopped_receive_leaves_bytes_for_the_next_one) {
     EXPECT_EQ(receive(slot_1, 20), "while nobody listens");
 }
 
-TEST_F(ReactorTest, a_receive_can_be_stopped_before_it_was_submitted) {
+TEST_P(ReactorTest, a_receive_can_be_stopped_before_it_was_submitted) {
     int peer = -1;
     const Socket socket = pair(peer);
     reactor_->recv_start(socket, slot_1);
     stop_receive(socket, slot_1);
 }
 
-TEST_F(ReactorTest, a_stop_may_cross_bytes_and_the_end_on_their_way) {
+TEST_P(ReactorTest, a_stop_may_cross_bytes_and_the_end_on_their_way) {
     for (int round = 0; round < 50; ++round) {
         int peer = -1;
         const Socket socket = pair(peer);
@@ -368,7 +381,7 @@ TEST_F(ReactorTest, a_stop_may_cross_bytes_and_the_end_on_their_way) {
     }
 }
 
-TEST_F(ReactorTest, without_buffers_a_receive_ends_and_may_be_armed_again) {
+TEST_P(ReactorTest, without_buffers_a_receive_ends_and_may_be_armed_again) {
     io::UringOptions options = small_options();
     options.recv_buffers_count = 2;
     options.recv_buffer_bytes = 16;
@@ -399,7 +412,7 @@ TEST_F(ReactorTest, without_buffers_a_receive_ends_and_may_be_armed_again) {
     EXPECT_GT(starved_count, 0u);
 }
 
-TEST_F(ReactorTest, events_beyond_the_limit_of_a_turn_come_with_the_next) {
+TEST_P(ReactorTest, events_beyond_the_limit_of_a_turn_come_with_the_next) {
     io::UringOptions options = small_options();
     options.events_per_turn_max = 3;
     open(options);
@@ -422,7 +435,7 @@ TEST_F(ReactorTest, events_beyond_the_limit_of_a_turn_come_with_the_next) {
     }
 }
 
-TEST_F(ReactorTest, a_descriptor_that_does_not_block_is_as_good_as_any) {
+TEST_P(ReactorTest, a_descriptor_that_does_not_block_is_as_good_as_any) {
     int ends[2];
     ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
     peers_.push_back(ends[1]);
@@ -437,7 +450,7 @@ TEST_F(ReactorTest, a_descriptor_that_does_not_block_is_as_good_as_any) {
 // --- Sending (point 7)
 // -------------------------------------------------------------------------------------
 
-TEST_F(ReactorTest, sends_one_part_and_many_in_order) {
+TEST_P(ReactorTest, sends_one_part_and_many_in_order) {
     int peer = -1;
     const Socket socket = pair(peer);
     const std::string one = pattern(100);
@@ -463,7 +476,7 @@ TEST_F(ReactorTest, sends_one_part_and_many_in_order) {
     EXPECT_EQ(read_up_to(peer, all.size()), all);
 }
 
-TEST_F(ReactorTest, a_full_socket_takes_part_of_a_send_and_lets_the_next_one_wait) {
+TEST_P(ReactorTest, a_full_socket_takes_part_of_a_send_and_lets_the_next_one_wait) {
     int client = -1;
     const Socket socket = accepted(client);
     const std::string text = pattern(32 * base::mib);
@@ -502,7 +515,7 @@ TEST_F(ReactorTest, a_full_socket_takes_part_of_a_send_and_lets_the_next_one_wai
     EXPECT_EQ(received, text);
 }
 
-TEST_F(ReactorTest, a_send_to_a_closed_peer_is_an_error_and_no_signal) {
+TEST_P(ReactorTest, a_send_to_a_closed_peer_is_an_error_and_no_signal) {
     int peer = -1;
     const Socket socket = pair(peer);
     drop_peer(peer);
@@ -516,7 +529,7 @@ TEST_F(ReactorTest, a_send_to_a_closed_peer_is_an_error_and_no_signal) {
     close_socket(socket, slot_1);
 }
 
-TEST_F(ReactorTest, receives_and_sends_at_once) {
+TEST_P(ReactorTest, receives_and_sends_at_once) {
     int peer = -1;
     const Socket socket = pair(peer);
     const std::string text = "question";
@@ -532,7 +545,7 @@ TEST_F(ReactorTest, receives_and_sends_at_once) {
 // --- Shutdown and close (points 8, 9)
 // ----------------------------------------------------------------------
 
-TEST_F(ReactorTest, shutdown_of_writing_lets_the_peer_finish) {
+TEST_P(ReactorTest, shutdown_of_writing_lets_the_peer_finish) {
     int client = -1;
     const Socket socket = accepted(client);
     reactor_->recv_start(socket, slot_1);
@@ -551,7 +564,7 @@ TEST_F(ReactorTest, shutdown_of_writing_lets_the_peer_finish) {
     close_socket(socket, slot_1);
 }
 
-TEST_F(ReactorTest, shutdown_of_both_ends_a_waiting_send_and_a_receive) {
+TEST_P(ReactorTest, shutdown_of_both_ends_a_waiting_send_and_a_receive) {
     int client = -1;
     const Socket socket = accepted(client);
     const std::string text = pattern(32 * base::mib);
@@ -570,7 +583,7 @@ TEST_F(ReactorTest, shutdown_of_both_ends_a_waiting_send_and_a_receive) {
     close_socket(socket, slot_1);
 }
 
-TEST_F(ReactorTest, close_is_seen_by_the_peer_and_its_event_is_the_last) {
+TEST_P(ReactorTest, close_is_seen_by_the_peer_and_its_event_is_the_last) {
     int client = -1;
     const Socket socket = accepted(client);
     close_socket(socket, slot_1);
@@ -579,7 +592,7 @@ TEST_F(ReactorTest, close_is_seen_by_the_peer_and_its_event_is_the_last) {
     EXPECT_TRUE(seen_.empty());
 }
 
-TEST_F(ReactorTest, descriptors_are_used_again) {
+TEST_P(ReactorTest, descriptors_are_used_again) {
     // More connections in sequence than the table holds.
     for (uint32_t round = 0; round < 200; ++round) {
         int peer = -1;
@@ -596,9 +609,9 @@ TEST_F(ReactorTest, descriptors_are_used_again) {
 
 // The kernel executes a shutdown later than a close that is requested after it; the connection that
 // gets the descriptor next must not suffer.
-TEST_F(ReactorTest, a_shutdown_never_hits_the_next_connection_with_that_descriptor) {
+TEST_P(ReactorTest, a_shutdown_never_hits_the_next_connection_with_that_descriptor) {
     io::UringOptions options = small_options();
-    options.sockets_max = 1;
+    options.accepted_max = 1;
     options.adopted_max = 0;
     open(options);
     int client = -1;
@@ -624,7 +637,7 @@ TEST_F(ReactorTest, a_shutdown_never_hits_the_next_connection_with_that_descript
 // --- Accepting (point 10)
 // ----------------------------------------------------------------------------------
 
-TEST_F(ReactorTest, accepts_bring_the_peers_address_each_its_own) {
+TEST_P(ReactorTest, accepts_bring_the_peers_address_each_its_own) {
     listen();
     reactor_->accept_start(0);
     std::vector<std::string> names(10);
@@ -638,7 +651,7 @@ TEST_F(ReactorTest, accepts_bring_the_peers_address_each_its_own) {
     EXPECT_TRUE(names.empty());
 }
 
-TEST_F(ReactorTest, listeners_are_told_apart) {
+TEST_P(ReactorTest, listeners_are_told_apart) {
     listen();
     listen();
     EXPECT_EQ(bound_.size(), 2u);
@@ -653,7 +666,7 @@ TEST_F(ReactorTest, listeners_are_told_apart) {
     EXPECT_EQ(await(Op::accept).listener, 0u);
 }
 
-TEST_F(ReactorTest, a_listener_that_does_not_block_is_as_good_as_any) {
+TEST_P(ReactorTest, a_listener_that_does_not_block_is_as_good_as_any) {
     const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     io::ListenAddress address;
     std::string error;
@@ -670,7 +683,7 @@ TEST_F(ReactorTest, a_listener_that_does_not_block_is_as_good_as_any) {
     EXPECT_EQ(await(Op::accept).result, 0);
 }
 
-TEST_F(ReactorTest, nothing_is_accepted_before_the_start) {
+TEST_P(ReactorTest, nothing_is_accepted_before_the_start) {
     listen();
     ASSERT_GE(connect(0), 0);
     settle();
@@ -679,10 +692,10 @@ TEST_F(ReactorTest, nothing_is_accepted_before_the_start) {
     EXPECT_EQ(await(Op::accept).result, 0);
 }
 
-TEST_F(ReactorTest, a_full_table_leaves_connections_in_the_queue) {
+TEST_P(ReactorTest, a_full_table_leaves_connections_in_the_queue) {
     io::UringOptions options = small_options();
-    options.sockets_max = 2;
-    options.adopted_max = 1;
+    options.accepted_max = 2;
+    options.adopted_max = 0;
     open(options);
     listen();
     reactor_->accept_start(0);
@@ -706,7 +719,7 @@ TEST_F(ReactorTest, a_full_table_leaves_connections_in_the_queue) {
     EXPECT_TRUE(seen_.empty());
 }
 
-TEST_F(ReactorTest, a_failed_accept_waits_for_the_next_start) {
+TEST_P(ReactorTest, a_failed_accept_waits_for_the_next_start) {
     // A socket that does not listen fails every accept.
     const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     ASSERT_GE(fd, 0);
@@ -723,7 +736,7 @@ TEST_F(ReactorTest, a_failed_accept_waits_for_the_next_start) {
     EXPECT_EQ(await(Op::accept).result, -ECANCELED);
 }
 
-TEST_F(ReactorTest, stopping_takes_what_is_queued_and_then_refuses) {
+TEST_P(ReactorTest, stopping_takes_what_is_queued_and_then_refuses) {
     listen();
     // Armed for two connections only once they are there, so that most wait in the queue.
     for (int count = 0; count < 20; ++count) ASSERT_GE(connect(0), 0);
@@ -738,7 +751,7 @@ TEST_F(ReactorTest, stopping_takes_what_is_queued_and_then_refuses) {
     EXPECT_TRUE(seen_.empty());
 }
 
-TEST_F(ReactorTest, stopping_ends_waiting_accepts) {
+TEST_P(ReactorTest, stopping_ends_waiting_accepts) {
     listen();
     reactor_->accept_start(0);
     settle();
@@ -747,9 +760,9 @@ TEST_F(ReactorTest, stopping_ends_waiting_accepts) {
     EXPECT_EQ(connect(0), -1);
 }
 
-TEST_F(ReactorTest, stopping_with_a_full_table_waits_for_room) {
+TEST_P(ReactorTest, stopping_with_a_full_table_waits_for_room) {
     io::UringOptions options = small_options();
-    options.sockets_max = 1;
+    options.accepted_max = 1;
     open(options);
     int client = -1;
     const io::Socket first = accepted(client);
@@ -767,9 +780,9 @@ TEST_F(ReactorTest, stopping_with_a_full_table_waits_for_room) {
     EXPECT_EQ(await(Op::accept).result, -ECANCELED);
 }
 
-TEST_F(ReactorTest, a_second_stop_does_not_wait_for_room) {
+TEST_P(ReactorTest, a_second_stop_does_not_wait_for_room) {
     io::UringOptions options = small_options();
-    options.sockets_max = 1;
+    options.accepted_max = 1;
     open(options);
     int client = -1;
     accepted(client);
@@ -784,7 +797,7 @@ TEST_F(ReactorTest, a_second_stop_does_not_wait_for_room) {
     EXPECT_TRUE(seen_.empty()) << "a stopped listener stays as it is";
 }
 
-TEST_F(ReactorTest, accepts_from_a_unix_socket) {
+TEST_P(ReactorTest, accepts_from_a_unix_socket) {
     const std::string path = "/tmp/reactor_test." + std::to_string(getpid());
     listen("unix:" + path);
     reactor_->accept_start(0);
@@ -794,11 +807,12 @@ TEST_F(ReactorTest, accepts_from_a_unix_socket) {
 }
 
 // More completions than the queue has room for: the kernel keeps them, and says so.
-TEST_F(ReactorTest, a_full_queue_of_completions_loses_nothing) {
+TEST_P(ReactorTest, a_full_queue_of_completions_loses_nothing) {
     io::UringOptions options = small_options();
     options.submissions_max = 1;  // eight completions
     options.recv_buffers_count = 128;
     options.events_per_turn_max = 4;
+    options.sockets_per_ring_max = GetParam() == one_ring ? one_ring : 100;  // adopted: 36 and 28
     open(options);
     turn(0);  // from now on more requests than fit their queue are submitted at once
     constexpr uint32_t count = 60;
@@ -822,7 +836,7 @@ TEST_F(ReactorTest, a_full_queue_of_completions_loses_nothing) {
 // --- Time and wakes (points 11, 12)
 // ------------------------------------------------------------------------
 
-TEST_F(ReactorTest, a_turn_ends_at_its_deadline_and_time_stands_still_between_turns) {
+TEST_P(ReactorTest, a_turn_ends_at_its_deadline_and_time_stands_still_between_turns) {
     const uint64_t before_ns = reactor_->now_ns();
     EXPECT_GT(before_ns, 0u);
     const uint64_t deadline_ns = before_ns + 100 * base::ns_per_ms;
@@ -836,14 +850,14 @@ TEST_F(ReactorTest, a_turn_ends_at_its_deadline_and_time_stands_still_between_tu
     EXPECT_EQ(reactor_->now_ns(), now_ns);
 }
 
-TEST_F(ReactorTest, a_turn_with_a_deadline_in_the_past_only_looks) {
+TEST_P(ReactorTest, a_turn_with_a_deadline_in_the_past_only_looks) {
     turn(0);
     const uint64_t before_ns = reactor_->now_ns();
     for (int round = 0; round < 100; ++round) turn(round % 2 == 0 ? 0 : before_ns - 1);
     EXPECT_LT(reactor_->now_ns() - before_ns, base::ns_per_s);
 }
 
-TEST_F(ReactorTest, a_wake_from_outside_ends_a_turn_without_a_bound) {
+TEST_P(ReactorTest, a_wake_from_outside_ends_a_turn_without_a_bound) {
     std::thread outside([&] {
         std::this_thread::sleep_for(std::chrono::milliseconds(50));
         group_.wake_from_outside(0);
@@ -859,7 +873,7 @@ TEST_F(ReactorTest, a_wake_from_outside_ends_a_turn_without_a_bound) {
 }
 
 // The other shard waits without a bound; it can go on only because it is woken, each time.
-TEST_F(ReactorTest, shards_wake_each_other) {
+TEST_P(ReactorTest, shards_wake_each_other) {
     constexpr uint32_t rounds_count = 2'000;
     std::atomic<uint32_t> pinged{0};
     std::atomic<uint32_t> ponged{0};
@@ -885,7 +899,7 @@ TEST_F(ReactorTest, shards_wake_each_other) {
     shard.join();
 }
 
-TEST_F(ReactorTest, a_wake_reaches_a_shard_that_has_not_begun) {
+TEST_P(ReactorTest, a_wake_reaches_a_shard_that_has_not_begun) {
     std::string error;
     std::unique_ptr<Reactor> other = io::make_reactor(group_, 1, small_options(), error);
     ASSERT_NE(other, nullptr) << error;
@@ -905,7 +919,7 @@ TEST_F(ReactorTest, a_wake_reaches_a_shard_that_has_not_begun) {
 // --- io_uring's own
 // ----------------------------------------------------------------------------------------
 
-TEST_F(ReactorTest, more_requests_than_the_queues_hold_all_complete) {
+TEST_P(ReactorTest, more_requests_than_the_queues_hold_all_complete) {
     io::UringOptions options = small_options();
     options.submissions_max = 2;  // and 16 completions
     options.events_per_turn_max = 7;
@@ -928,7 +942,7 @@ TEST_F(ReactorTest, more_requests_than_the_queues_hold_all_complete) {
     }
 }
 
-TEST_F(ReactorTest, adopting_more_than_the_table_holds_is_refused_at_the_call) {
+TEST_P(ReactorTest, adopting_more_than_the_table_holds_is_refused_at_the_call) {
     io::UringOptions options = small_options();
     options.adopted_max = 2;
     open(options);
@@ -944,11 +958,12 @@ TEST_F(ReactorTest, adopting_more_than_the_table_holds_is_refused_at_the_call) {
 }
 
 // The kernel hands back a few dozen of them at a time.
-TEST_F(ReactorTest, ends_with_thousands_of_receives_in_flight) {
+TEST_P(ReactorTest, ends_with_thousands_of_receives_in_flight) {
     constexpr uint32_t sockets_count = 4'000;
     io::UringOptions options = small_options();
-    options.sockets_max = sockets_count;
+    options.accepted_max = 1;
     options.adopted_max = sockets_count;
+    options.sockets_per_ring_max = GetParam() == one_ring ? one_ring : 150;
     ASSERT_GE(io::raise_descriptor_limit(), 2 * sockets_count);
     open(options);
     settle();
@@ -966,7 +981,7 @@ TEST_F(ReactorTest, ends_with_thousands_of_receives_in_flight) {
     reactor_.reset();
 }
 
-TEST_F(ReactorTest, ends_with_everything_in_flight) {
+TEST_P(ReactorTest, ends_with_everything_in_flight) {
     int client = -1;
     const Socket full = accepted(client);
     const std::string text = pattern(32 * base::mib);
@@ -993,7 +1008,7 @@ TEST_F(ReactorTest, ends_with_everything_in_flight) {
     EXPECT_EQ(read_once(other_peer), 0);
 }
 
-TEST_F(ReactorTest, ends_without_ever_having_begun) {
+TEST_P(ReactorTest, ends_without_ever_having_begun) {
     listen();
     reactor_->accept_start(0);
     int peer = -1;
@@ -1003,7 +1018,7 @@ TEST_F(ReactorTest, ends_without_ever_having_begun) {
     EXPECT_EQ(connect(0), -1);
 }
 
-TEST_F(ReactorTest, misuse_ends_the_process) {
+TEST_P(ReactorTest, misuse_ends_the_process) {
     int peer = -1;
     const Socket socket = pair(peer);
     close_socket(socket, slot_1);
@@ -1018,12 +1033,288 @@ TEST_F(ReactorTest, misuse_ends_the_process) {
     EXPECT_DEATH(reactor_->send(open, slot_1, parts), "CHECK failed");
 }
 
+// --- Several rings
+// -----------------------------------------------------------------------------------------
+
+// Three rings of four sockets.
+class RingsTest : public ReactorTest {
+  protected:
+    static constexpr uint32_t sockets_count = 12;
+
+    void open_rings(uint32_t accepted_max, uint32_t adopted_max) {
+        io::UringOptions options = small_options();
+        options.accepted_max = accepted_max;
+        options.adopted_max = adopted_max;
+        options.sockets_per_ring_max = GetParam();
+        open(options);
+    }
+
+    // As many connections as fit.
+    void accept_all() {
+        listen();
+        reactor_->accept_start(0);
+        for (uint32_t count = 0; count < sockets_count; ++count) {
+            ASSERT_GE(connect(0), 0);
+            sockets_.push_back(await(Op::accept).socket);
+        }
+    }
+
+    std::vector<Socket> sockets_;
+};
+INSTANTIATE_TEST_SUITE_P(three, RingsTest, testing::Values(4));
+
+TEST_P(RingsTest, accepts_into_all_rings) {
+    open_rings(sockets_count, 0);
+    accept_all();
+    std::set<uint32_t> different;
+    std::vector<uint32_t> held(3);
+    for (const Socket socket : sockets_) {
+        const io::SocketPlace place = io::SocketPlace::of(socket);
+        ASSERT_LT(place.ring, 3u);
+        EXPECT_LT(place.entry, 4u);
+        EXPECT_EQ(place.socket(), socket);
+        ++held[place.ring];
+        different.insert(socket.value);
+    }
+    EXPECT_EQ(different.size(), sockets_count);
+    EXPECT_EQ(held, (std::vector<uint32_t>{4, 4, 4}));
+    // Full: the next ones wait, and take the place that becomes free, whichever ring has it.
+    ASSERT_GE(connect(0), 0);
+    ASSERT_GE(connect(0), 0);
+    settle();
+    EXPECT_TRUE(seen_.empty());
+    for (const uint32_t index : {6u, 1u}) {
+        close_socket(sockets_[index], slot_1);
+        EXPECT_EQ(await(Op::accept).socket, sockets_[index]);
+        settle();
+        EXPECT_TRUE(seen_.empty());
+    }
+}
+
+// Nothing but the event of a further ring can end a turn without a bound.
+TEST_P(RingsTest, each_ring_ends_the_wait) {
+    open_rings(sockets_count, 0);
+    accept_all();
+    settle();
+    for (uint32_t round = 0; round < 3; ++round) {
+        for (uint32_t index = 0; index < sockets_count; ++index) {
+            const Slot slot{index, 1};
+            if (round == 0) reactor_->recv_start(sockets_[index], slot);
+            std::thread peer([&] {
+                std::this_thread::sleep_for(std::chrono::milliseconds(5));
+                write_all(peers_[index], "hello");
+            });
+            while (seen_.empty()) turn(base::never_ns);
+            peer.join();
+            EXPECT_EQ(receive(slot, 5), "hello");
+        }
+    }
+    // What the kernel does by a worker thread is no exception.
+    for (uint32_t index = 0; index < sockets_count; ++index) {
+        const Slot slot{index, 1};
+        reactor_->shutdown(sockets_[index], Direction::both);
+        while (seen_.empty()) turn(base::never_ns);
+        EXPECT_EQ(await(Op::recv, slot).result, 0);
+        reactor_->shutdown(sockets_[index], Direction::both);
+        reactor_->close(sockets_[index], slot);
+        while (seen_.empty()) turn(base::never_ns);
+        EXPECT_EQ(await(Op::close, slot).result, 0);
+    }
+}
+
+TEST_P(RingsTest, sends_on_all_rings_leave_in_one_turn) {
+    open_rings(sockets_count, 0);
+    accept_all();
+    settle();
+    const std::string head = pattern(300);
+    const std::string tail = "tail";
+    const iovec parts[] = {part(head), part(tail)};
+    for (uint32_t index = 0; index < sockets_count; ++index) {
+        reactor_->send(sockets_[index], Slot{index, 1}, {parts, index % 2 + 1});
+    }
+    turn(base::never_ns);
+    ASSERT_EQ(seen_.size(), sockets_count);
+    for (uint32_t index = 0; index < sockets_count; ++index) {
+        const std::string sent = index % 2 == 0 ? head : head + tail;
+        EXPECT_EQ(await(Op::send, Slot{index, 1}).result, static_cast<int>(sent.size()));
+        EXPECT_EQ(read_up_to(peers_[index], sent.size()), sent);
+    }
+}
+
+TEST_P(RingsTest, a_limit_of_events_starves_no_ring) {
+    io::UringOptions options = small_options();
+    options.accepted_max = 0;
+    options.adopted_max = sockets_count;
+    options.sockets_per_ring_max = GetParam();
+    options.events_per_turn_max = 2;
+    open(options);
+    std::vector<int> peers(sockets_count);
+    for (uint32_t index = 0; index < sockets_count; ++index) {
+        reactor_->recv_start(pair(peers[index]), Slot{index, 1});
+    }
+    settle();
+    // More than a turn can take comes again and again; each ring is heard.
+    std::vector<uint32_t> heard(3);
+    for (uint32_t round = 0; round < 30; ++round) {
+        for (const int peer : peers) write_all(peer, "x");
+        const std::span<const Event> events = reactor_->turn(base::never_ns);
+        ASSERT_GE(events.size(), 1u);
+        ASSERT_LE(events.size(), 2u);
+        for (const Event& event : events) ++heard[event.slot.index / 4];
+    }
+    for (const uint32_t count : heard) EXPECT_GE(count, 10u);
+}
+
+TEST_P(RingsTest, a_ring_without_buffers_recovers) {
+    io::UringOptions options = small_options();
+    options.accepted_max = 0;
+    options.adopted_max = sockets_count;
+    options.sockets_per_ring_max = GetParam();
+    options.recv_buffers_count = 2;  // each
+    options.recv_buffer_bytes = 16;
+    open(options);
+    std::vector<Socket> sockets;
+    std::vector<std::string> received(sockets_count);
+    const std::string text = pattern(500);
+    uint32_t starved_count = 0;
+    for (uint32_t index = 0; index < sockets_count; ++index) {
+        int peer = -1;
+        sockets.push_back(pair(peer));
+        reactor_->recv_start(sockets[index], Slot{index, 1});
+        write_all(peer, text);
+    }
+    size_t left_bytes = sockets_count * text.size();
+    while (left_bytes > 0) {
+        const Seen seen = await(Op::recv);
+        if (seen.result > 0) {
+            received[seen.slot.index] += seen.bytes;
+            left_bytes -= seen.bytes.size();
+        } else {
+            ASSERT_EQ(seen.result, -ENOBUFS);
+            ++starved_count;
+        }
+        if (!seen.more) reactor_->recv_start(sockets[seen.slot.index], seen.slot);
+    }
+    for (const std::string& all : received) EXPECT_EQ(all, text);
+    EXPECT_GT(starved_count, 0u);
+}
+
+TEST_P(RingsTest, adopted_sockets_have_the_entries_behind_the_accepted_ones) {
+    open_rings(6, 6);
+    listen();
+    reactor_->accept_start(0);
+    std::vector<Socket> adopted;
+    for (uint32_t count = 0; count < 6; ++count) {
+        int peer = -1;
+        adopted.push_back(pair(peer));
+        const io::SocketPlace place = io::SocketPlace::of(adopted.back());
+        EXPECT_EQ(place.ring, count < 2 ? 1u : 2u);
+        EXPECT_EQ(place.entry, count < 2 ? count + 2 : count - 2);
+    }
+    int ends[2];
+    ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    EXPECT_TRUE(reactor_->adopt(ends[0]).is_none());
+    close_socket(adopted[1], slot_1);
+    EXPECT_EQ(reactor_->adopt(ends[0]), adopted[1]);
+    peers_.push_back(ends[1]);
+    // They took nothing from the accepted ones.
+    std::vector<uint32_t> held(3);
+    for (uint32_t count = 0; count < 6; ++count) {
+        ASSERT_GE(connect(0), 0);
+        ++held[io::SocketPlace::of(await(Op::accept).socket).ring];
+    }
+    EXPECT_EQ(held, (std::vector<uint32_t>{4, 2, 0}));
+    ASSERT_GE(connect(0), 0);
+    settle();
+    EXPECT_TRUE(seen_.empty());
+}
+
+TEST_P(RingsTest, stopping_empties_the_queue_into_all_rings) {
+    open_rings(sockets_count, 0);
+    listen();
+    for (uint32_t count = 0; count < sockets_count + 1; ++count) ASSERT_GE(connect(0), 0);
+    reactor_->accept_start(0);
+    reactor_->accept_stop(0);
+    std::vector<uint32_t> accepted(3);
+    Socket last;
+    for (uint32_t count = 0; count < sockets_count; ++count) {
+        last = await(Op::accept).socket;
+        ++accepted[io::SocketPlace::of(last).ring];
+    }
+    EXPECT_EQ(accepted, (std::vector<uint32_t>{4, 4, 4}));
+    settle();
+    EXPECT_TRUE(seen_.empty()) << "one more waits for room";
+    close_socket(last, slot_1);
+    EXPECT_EQ(await(Op::accept).result, 0);
+    reactor_->accept_stop(0);
+    EXPECT_EQ(await(Op::accept).result, -ECANCELED);
+}
+
+TEST_P(RingsTest, ends_with_everything_in_flight_on_all_rings) {
+    open_rings(sockets_count, 0);
+    accept_all();
+    const std::string text = pattern(32 * base::mib);
+    const iovec parts[] = {part(text)};
+    for (uint32_t index = 0; index < sockets_count; ++index) {
+        const Slot slot{index, 1};
+        reactor_->recv_start(sockets_[index], slot);
+        if (index % 4 == 0) {
+            do {
+                seen_.clear();
+                reactor_->send(sockets_[index], slot, parts);
+                settle();
+            } while (!seen_.empty());
+        }
+        if (index % 4 == 1) write_all(peers_[index], pattern(10'000));
+        if (index % 4 == 2) reactor_->shutdown(sockets_[index], Direction::write);
+        if (index % 4 == 3) reactor_->recv_stop(sockets_[index], slot);
+    }
+    reactor_.reset();
+    // The sockets ended with it.
+    for (const uint32_t index : {3u, 7u, 11u}) EXPECT_EQ(read_once(peers_[index]), 0);
+}
+
+TEST_P(RingsTest, a_socket_of_no_ring_ends_the_process) {
+    open_rings(sockets_count, 0);
+    EXPECT_DEATH(reactor_->recv_start(io::SocketPlace{3, 0}.socket(), slot_1), "CHECK failed");
+    EXPECT_DEATH(reactor_->recv_start(io::SocketPlace{2, 4}.socket(), slot_1), "CHECK failed");
+}
+
+TEST(uring, so_many_rings_and_not_one_more) {
+    io::UringGroup group(1);
+    io::UringOptions options = small_options();
+    options.sockets_per_ring_max = 2;
+    options.accepted_max = 128;
+    options.adopted_max = 0;
+    std::string error;
+    EXPECT_NE(io::make_reactor(group, 0, options, error), nullptr) << error;
+    options.adopted_max = 1;
+    EXPECT_EQ(io::make_reactor(group, 0, options, error), nullptr);
+    EXPECT_NE(error.find("LimitNOFILE"), std::string::npos) << error;
+}
+
+TEST(uring, rings_take_half_of_the_open_files_at_most) {
+    rlimit limit{};
+    ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    rlimit lowered = limit;
+    lowered.rlim_cur = 100;
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &lowered), 0);
+    EXPECT_EQ(io::sockets_per_reactor_max(1), 50u * 100);
+    EXPECT_EQ(io::sockets_per_reactor_max(3), 16u * 100);
+    EXPECT_EQ(io::sockets_per_reactor_max(1'000), 100u);
+    lowered.rlim_cur = 1'000;
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &lowered), 0);
+    EXPECT_EQ(io::sockets_per_reactor_max(1), 64u * 1'000);
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
 TEST(uring, a_table_beyond_the_limit_on_open_files_is_explained) {
     io::UringGroup group(1);
     rlimit limit{};
     ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
     io::UringOptions options = small_options();
-    options.sockets_max = static_cast<uint32_t>(limit.rlim_cur);
+    // Of 64 rings.
+    options.accepted_max = static_cast<uint32_t>(64 * limit.rlim_cur);
     std::string error;
     EXPECT_EQ(io::make_reactor(group, 0, options, error), nullptr);
     EXPECT_NE(error.find("LimitNOFILE"), std::string::npos) << error;

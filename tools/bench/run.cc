@@ -116,12 +116,8 @@ std::string Run::prepare_addresses() {
 }
 
 std::string Run::prepare_workers() {
-    const uint64_t descriptors = io::raise_descriptor_limit();
-    // A ring's table has as many entries again for accepted sockets, of which there are none here.
-    const uint64_t per_ring = std::max<uint64_t>(descriptors, 2) / 2;
-    const uint64_t rings = base::div_ceil<uint64_t>(layout_.connections_count(), per_ring);
-    const auto count = static_cast<uint32_t>(std::max<uint64_t>(plan_.threads, rings));
-    const uint32_t shards_count = std::min(count, layout_.connections_count());
+    io::raise_descriptor_limit();
+    const uint32_t shards_count = std::min(plan_.threads, layout_.connections_count());
     board_ = std::make_unique<Board>(shards_count);
     group_ = std::make_unique<io::UringGroup>(shards_count);
     workers_.resize(shards_count);
@@ -129,7 +125,7 @@ std::string Run::prepare_workers() {
     for (uint32_t self = 0; self < shards_count; ++self) {
         const uint32_t clients = LoadShard::clients_count(layout_, self, shards_count);
         const io::UringOptions options{
-            .sockets_max = clients, .adopted_max = clients, .recv_buffers_count = 1'024};
+            .accepted_max = 0, .adopted_max = clients, .recv_buffers_count = 1'024};
         std::string problem;
         workers_[self].reactor = io::make_reactor(*group_, self, options, problem);
         if (workers_[self].reactor == nullptr) return problem;
