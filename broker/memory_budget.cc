@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <string>
 
 namespace broker {
 
@@ -49,22 +50,32 @@ uint64_t usable_memory_bytes() {
                      limit_in("/sys/fs/cgroup/memory/memory.limit_in_bytes")});
 }
 
-uint64_t kernel_socket_bytes() {
+uint64_t share_of_sockets(std::string_view sockstat, uint64_t connections_count) {
+    // TCP: inuse 7 orphan 0 tw 2 alloc 9 mem 3
+    constexpr std::string_view begin = "TCP: ";
+    const size_t line = sockstat.find(begin);
+    if (line == std::string_view::npos) return 0;
+    const std::string text(sockstat.substr(line, sockstat.find('\n', line) - line));
+    unsigned long long sockets = 0;
+    unsigned long long pages = 0;
+    const char* const counts = std::strstr(text.c_str(), " alloc ");
+    if (counts == nullptr || std::sscanf(counts, " alloc %llu mem %llu", &sockets, &pages) != 2) {
+        return 0;
+    }
+    const uint64_t bytes = pages * page_bytes();
+    if (connections_count >= sockets) return bytes;
+    return static_cast<uint64_t>(static_cast<double>(bytes) *
+                                 static_cast<double>(connections_count) /
+                                 static_cast<double>(sockets));
+}
+
+uint64_t kernel_socket_bytes(uint64_t connections_count) {
     std::FILE* file = std::fopen("/proc/net/sockstat", "re");
     if (file == nullptr) return 0;
-    uint64_t bytes = 0;
-    char line[256];
-    while (std::fgets(line, sizeof line, file) != nullptr) {
-        // TCP: inuse 7 orphan 0 tw 2 alloc 9 mem 3
-        if (std::strncmp(line, "TCP:", 4) != 0) continue;
-        unsigned long long pages = 0;
-        const char* mem = std::strstr(line, " mem ");
-        if (mem != nullptr && std::sscanf(mem, " mem %llu", &pages) == 1) {
-            bytes = pages * page_bytes();
-        }
-    }
+    char text[1'024];
+    const size_t bytes = std::fread(text, 1, sizeof text, file);
     std::fclose(file);
-    return bytes;
+    return share_of_sockets({text, bytes}, connections_count);
 }
 
 }  // namespace broker

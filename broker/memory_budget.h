@@ -1,8 +1,9 @@
 // MemoryBudget: how much of the memory that the broker may use is in use, over all shards.
 //
 // What counts are the gauges of every shard (chunks, held messages, history, messages that arrive
-// in pieces) and what the kernel holds for TCP sockets, as far as it tells (/proc/net/sockstat, for
-// the whole network namespace).
+// in pieces) and what the kernel holds for TCP sockets. It tells that for all sockets of the
+// machine together, also in a network namespace (/proc/net/sockstat): of it counts the share that
+// the broker's connections are of all sockets, so that other programs' do not use up the budget.
 //
 //   level   from             what follows
 //   calm    0                nothing
@@ -16,6 +17,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 #include "broker/metrics.h"
 
@@ -45,7 +47,10 @@ class MemoryBudget {
 
 // Memory that this process may use: the least of the machine's and the cgroup's (v2 or v1) limits.
 uint64_t usable_memory_bytes();
-// What the kernel holds in buffers of TCP sockets; 0 when it does not tell.
-uint64_t kernel_socket_bytes();
+// What the kernel holds in buffers of that many of the machine's TCP sockets; 0 when it does not
+// tell.
+uint64_t kernel_socket_bytes(uint64_t connections_count);
+// The same, of the text of /proc/net/sockstat.
+uint64_t share_of_sockets(std::string_view sockstat, uint64_t connections_count);
 
 }  // namespace broker

@@ -152,7 +152,8 @@ void MetricsRegistry::append_families(std::string& out) const {
         }
     }
     // What the kernel holds belongs to no shard.
-    append_head(out, "kernel_socket_bytes", "gauge", "What the kernel holds for TCP sockets.");
+    append_head(out, "kernel_socket_bytes", "gauge",
+                "What the kernel holds for the broker's TCP sockets, by their share of all.");
     append_sample(out, "kernel_socket_bytes", {}, kernel_socket_bytes());
 }
 

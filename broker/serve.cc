@@ -376,6 +376,14 @@ struct Process {
         request(io::Request::reload);
     }
 
+    uint64_t connections_count() const {
+        uint64_t count = 0;
+        for (io::ShardId shard = 0; shard < metrics.shards_count(); ++shard) {
+            count += metrics.shard(shard).get(Metric::connections);
+        }
+        return count;
+    }
+
     // Waits for signals and writes the log until all shards have stopped.
     Supervised supervise(const sigset_t& signals, Reloader& reloader) {
         uint32_t signals_count = 0;
@@ -388,7 +396,7 @@ struct Process {
             int signal = sigtimedwait(&signals, nullptr, &poll);
             const uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
             if (now_ns >= sockets_asked_ns + base::ns_per_s) {
-                metrics.set_kernel_socket_bytes(kernel_socket_bytes());
+                metrics.set_kernel_socket_bytes(kernel_socket_bytes(connections_count()));
                 sockets_asked_ns = now_ns;
             }
             writer.drain();

@@ -3,6 +3,7 @@
 #include "broker/memory_budget.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <string>
 #include <vector>
@@ -55,7 +56,22 @@ TEST(MemoryBudget, WithoutALimitItIsAlwaysCalm) {
 
 TEST(MemoryBudget, TheMachineAndTheKernelTell) {
     EXPECT_GT(usable_memory_bytes(), 64 * base::mib);
-    EXPECT_LT(kernel_socket_bytes(), usable_memory_bytes());
+    EXPECT_EQ(kernel_socket_bytes(0), 0u);
+    EXPECT_LT(kernel_socket_bytes(UINT64_MAX), usable_memory_bytes());
+}
+
+TEST(MemoryBudget, OtherProgramsSocketsDoNotCount) {
+    const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+    constexpr std::string_view text =
+        "sockets: used 300\nTCP: inuse 7 orphan 0 tw 2 alloc 200 mem 50\nUDP: inuse 0 mem 9\n";
+    EXPECT_EQ(share_of_sockets(text, 0), 0u);
+    EXPECT_EQ(share_of_sockets(text, 20), 5 * page);
+    EXPECT_EQ(share_of_sockets(text, 200), 50 * page);
+    EXPECT_EQ(share_of_sockets(text, 201), 50 * page) << "not all connections are TCP sockets";
+    EXPECT_EQ(share_of_sockets("UDP: inuse 0 mem 9\n", 1), 0u);
+    EXPECT_EQ(share_of_sockets("TCP: inuse 7 orphan 0\n", 1), 0u);
+    EXPECT_EQ(share_of_sockets("TCP: inuse 7 alloc 0 mem 0\n", 1), 0u);
+    EXPECT_EQ(share_of_sockets("", 1), 0u);
 }
 
 // A broker whose budget one slow reader can use up: a chunk has 64 KiB.

@@ -27,6 +27,7 @@ from broker_process import Broker, Options, wait_until
 from good_clients import GoodClients
 from hostile_crew import KINDS, ONSLAUGHTS, HostileCrew, Rules
 
+MIB = 1 << 20
 FILES_MAX = 512
 WORKERS = 2
 MESSAGE_BYTES_MAX = 128 * 1024
@@ -40,8 +41,8 @@ SETTINGS = (
     "--publish-rate", "100", "--inbound-rate", "256KiB", "--http-head-max", "8KiB",
     "--handshake-timeout", "2s", "--heartbeat-interval", "4s", "--heartbeat-timeout", "3s",
     "--outbound-soft", "64KiB", "--outbound-hard", "256KiB", "--outbound-time", "3s",
-    "--recv-buffers", "32", "--memory-max", f"{MEMORY_MIB_MAX}MiB", "--history-memory", "12MiB",
-    "--idempotency-keys", "20000", "--compression-context-takeover", "4",
+    "--recv-buffers", "32", "--history-memory", "12MiB", "--idempotency-keys", "20000",
+    "--compression-context-takeover", "4", "--memory-max", f"{MEMORY_MIB_MAX}MiB",
     "--topic-rule", "match=good/#,history_messages=1000",
     "--topic-rule", "match=bad/kept/#,history_messages=50,history_ttl=5s",
     "--topic-rule", "match=bad/short/#,history_messages=2,history_ttl=5s",
@@ -67,7 +68,6 @@ COUNTERS = ("connections_shed_total", "publishes_refused_total", "slow_consumers
             "errors_total", "pauses_total", "receives_starved_total", "resumes_total",
             "resumes_refused_total", "replayed_messages_total")
 GAPS = ("slow_consumer", "conflated")
-MIB = 1 << 20
 # Of the crew's time: what comes before belongs to the warm-up, as caches and pools fill.
 WARM_SAMPLES_MIN = 600
 # Of two workers, which keep some for the next that needs one.
