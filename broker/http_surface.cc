@@ -334,10 +334,10 @@ codec::Refusal HttpSurface::admit(base::Slot slot, const codec::HttpRequest& req
 
 std::string_view HttpSurface::upgrades_refusal(const Connection& connection) const {
     if (is_draining_) return stopping_reason;
+    if (parts_.memory.is_full()) return "the broker is short of memory";
     if (connection.is_over_limit && !connection.is_over_address) {
         return "the broker has as many connections as it may";
     }
-    if (parts_.memory.is_full()) return "the broker is short of memory";
     if (parts_.overload.is_overloaded()) return "the broker has more to do than it can";
     return {};
 }

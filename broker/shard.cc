@@ -125,11 +125,11 @@ struct Shard::Impl {
     Overload overload;
     Outbox outbox;
     SlowConsumers slow_consumers;
-    Shedding shedding;
     Joins joins;
     Replays replays;
     HistoryReplies history_replies;
     Lifecycle lifecycle;
+    Shedding shedding;
     Admission admission;
     const Pacing pacing;
     Fanout fanout;
@@ -178,13 +178,13 @@ Shard::Impl::Impl(const ShardContext& shard_context)
       overload(settings.overload_delay_ns),
       outbox(context.reactor, connections, compression, metrics, settings),
       slow_consumers(context.reactor, connections, outbox, subscriptions, metrics, settings),
-      shedding(connections, outbox, slow_consumers, metrics),
       joins(courier, partitions, subscriptions),
       replays({context.reactor, connections, courier, partitions, heads, history, context.rules,
                subscriptions, outbox, slow_consumers, metrics, settings, context.epoch}),
       history_replies({connections, courier, partitions, heads, history, outbox, context.epoch}),
       lifecycle(context.reactor, connections, timers, outbox, subscriptions, replays,
                 slow_consumers, joins, compression, metrics, settings),
+      shedding(context.reactor, connections, outbox, lifecycle, metrics),
       admission(context.reactor, connections, context.gate, metrics, settings),
       pacing(settings, metrics),
       fanout({context.reactor, connections, courier, partitions, heads, history, keys,
@@ -240,7 +240,7 @@ void Shard::Impl::turn() {
     }
     replays_advance();
     slow_consumers.tend();
-    shedding.advance(memory.level(), context.reactor.now_ns());
+    shedding.advance(memory.level());
     doomed_close();
     history_tend();
     heads_offer();
@@ -262,6 +262,9 @@ uint64_t Shard::Impl::wait_until_ns() {
                   shutdown.next_deadline_ns(), connections_query.next_ns(), now_ns + idle_turn_ns});
     if (session.has_paused() || http.has_paused() || replays.has_starved() || courier.owes()) {
         deadline_ns = std::min(deadline_ns, now_ns + lane_retry_ns);
+    }
+    if (memory.level() != MemoryBudget::Level::calm) {
+        deadline_ns = std::min(deadline_ns, now_ns + Shedding::pause_ns);
     }
     return deadline_ns;
 }
@@ -308,10 +311,11 @@ void Shard::Impl::on_accept(const io::Event& event) {
         if (all_count > refused_count) admitted_count += all_count - refused_count;
     }
     const base::Slot slot = lifecycle.accept(event.socket, event.listener);
-    if (admitted_count >= settings.connections_max || memory.is_full()) {
+    const bool are_too_many = admitted_count >= settings.connections_max;
+    if (are_too_many) metrics.count_refusal(Refused::connections);
+    if (are_too_many || memory.is_full()) {
         connections.at(slot).is_over_limit = true;
         metrics.add(Metric::connections_refused);
-        metrics.count_refusal(Refused::connections);
     }
     if (!admission.accepted(slot, *event.peer)) {
         lifecycle.abort(slot);

@@ -4,11 +4,12 @@
 
 namespace broker {
 
-Shedding::Shedding(base::Slab<Connection>& connections, Outbox& outbox,
-                   SlowConsumers& slow_consumers, ShardMetrics& metrics)
-    : connections_(connections),
+Shedding::Shedding(io::Reactor& reactor, base::Slab<Connection>& connections, const Outbox& outbox,
+                   Lifecycle& lifecycle, ShardMetrics& metrics)
+    : reactor_(reactor),
+      connections_(connections),
       outbox_(outbox),
-      slow_consumers_(slow_consumers),
+      lifecycle_(lifecycle),
       metrics_(metrics) {}
 
 void Shedding::begin(Pass pass) {
@@ -17,17 +18,18 @@ void Shedding::begin(Pass pass) {
     if (pass == Pass::looking) oldest_number_ = UINT64_MAX;
 }
 
-void Shedding::advance(MemoryBudget::Level level, uint64_t now_ns) {
+void Shedding::advance(MemoryBudget::Level level) {
     if (level == MemoryBudget::Level::calm) {
         if (next_index_ > 0 || pass_ == Pass::shedding) begin(Pass::looking);
         return;
     }
+    if (reactor_.now_ns() < paused_until_ns_) return;
     next_index_ = connections_.for_some(next_index_, connections_per_turn_max,
-                                        [&](base::Slot slot, Connection& connection) {
+                                        [this](base::Slot slot, Connection& connection) {
                                             if (pass_ == Pass::looking) {
-                                                look(connection, now_ns);
+                                                look(connection);
                                             } else {
-                                                shed(slot, connection, now_ns);
+                                                shed(slot, connection);
                                             }
                                         });
     if (next_index_ > 0) return;
@@ -36,26 +38,29 @@ void Shedding::advance(MemoryBudget::Level level, uint64_t now_ns) {
         shed_until_number_ = oldest_number_ + (newest - oldest_number_) / 4;
         begin(Pass::shedding);
     } else {
+        if (pass_ == Pass::shedding) paused_until_ns_ = reactor_.now_ns() + pause_ns;
         begin(Pass::looking);
     }
 }
 
-bool Shedding::is_candidate(const Connection& connection, uint64_t now_ns) {
-    if (connection.is_doomed || connection.queue.is_empty()) return false;
+// In whatever state it is: one that is being closed, or reads no HTTP response, holds as much. One
+// in joining gives back what it has by itself.
+bool Shedding::has_waited(const Connection& connection) const {
+    if (connection.state == ConnectionState::joining || connection.queue.is_empty()) return false;
+    // 0: it was queued in this turn.
     if (connection.waits_since_ns == 0) return false;
-    return now_ns - connection.waits_since_ns >= waits_min_ns;
+    return reactor_.now_ns() - connection.waits_since_ns >= waited_ns_min;
 }
 
-void Shedding::look(const Connection& connection, uint64_t now_ns) {
-    if (!is_candidate(connection, now_ns)) return;
+void Shedding::look(const Connection& connection) {
+    if (!has_waited(connection)) return;
     oldest_number_ = std::min(oldest_number_, connection.queue.oldest_chunk_number());
 }
 
-void Shedding::shed(base::Slot slot, Connection& connection, uint64_t now_ns) {
-    if (connection.state != ConnectionState::open || !is_candidate(connection, now_ns)) return;
+void Shedding::shed(base::Slot slot, const Connection& connection) {
+    if (!has_waited(connection)) return;
     if (connection.queue.oldest_chunk_number() > shed_until_number_) return;
-    slow_consumers_.drop_all(connection);
-    outbox_.doom(slot, connection);
+    lifecycle_.abort(slot);
     metrics_.add(Metric::connections_shed_total);
 }
 

@@ -147,15 +147,6 @@ void SlowConsumers::drop(Connection& connection, Overflow::Message& message) {
     take_out(connection, message);
 }
 
-void SlowConsumers::drop_all(Connection& connection) {
-    if (connection.overflow == nullptr) return;
-    for (Overflow::Message& message : connection.overflow->held) {
-        if (message.is_there() && message.policy != OnSlow::disconnect) drop(connection, message);
-    }
-    compact(*connection.overflow);
-    connection.update_slow();
-}
-
 void SlowConsumers::drop_aged(Connection& connection, uint64_t now_ns) {
     Overflow& overflow = *connection.overflow;
     for (Overflow::Message& message : overflow.held) {

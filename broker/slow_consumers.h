@@ -65,9 +65,6 @@ class SlowConsumers {
     // The connection leaves `open`: gives up what waits.
     void forget(Connection& connection);
 
-    // Drops all that waits and that its policies let go; it is told as a loss.
-    void drop_all(Connection& connection);
-
     // Looks after those that were slow of late, a bounded number of them: who is so for too long,
     // and who is not any more.
     void tend();
