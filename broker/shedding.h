@@ -1,18 +1,22 @@
-// Shedding: takes memory back when the broker comes near its budget, first from the connections
-// that hold the oldest chunks.
+// Shedding: takes memory back when the broker comes near its budget, from whichever holds more of
+// the shard's: queues, or messages that have begun to arrive.
 //
-// A chunk of 64 KiB lives as long as one queue refers to a byte of it, so a few clients that stand
-// still hold more than their backlog tells. In one pass over the connections it is found how old
-// the oldest chunks in queues are; in the next, whoever refers to the oldest quarter is shed. It is
-// cut: a Close frame would have to wait behind what the client does not read, and the memory with
-// it. A client with history resumes exactly.
+// Queues: a chunk of 64 KiB lives as long as one queue refers to a byte of it, so a few clients
+// that stand still hold more than their backlog tells. In one pass over the connections it is found
+// how old the oldest chunks in queues are; in the next, whoever refers to the oldest quarter is
+// shed. It is cut: a Close frame would have to wait behind what the client does not read, and the
+// memory with it. A client with history resumes exactly.
+//
+// Unfinished messages: nothing else ends them while their senders answer pings. A pass finds the
+// largest; the next one closes (4100) the connections that hold half as much or more, up to a
+// quarter of the bytes.
 //
 // Owner: a shard. Thread: its shard's.
 // Invariants:
 //  1. A turn looks at connections_per_turn_max connections at most.
 //  2. Nobody is shed unless the budget is near its end in that very turn.
-//  3. Nobody is shed whose oldest bytes have waited for less than waited_ns_min. What a client
-//     holds that reads is gone with the next turns; closing it would free nothing.
+//  3. Nobody is shed for its queue whose oldest bytes have waited for less than waited_ns_min. What
+//     a client holds that reads is gone with the next turns; closing it would free nothing.
 //  4. Before others are shed, what the last ones held has had time to come back.
 #pragma once
 
@@ -33,11 +37,11 @@ class Shedding {
   public:
     // Longer than a large fan-out, or a machine with other work, keeps a client waiting that reads.
     static constexpr uint64_t waited_ns_min = base::ns_per_s;
-    // After a pass that may have cut somebody: the memory comes back when a send has ended, some
+    // After a pass that may have shed somebody: the memory comes back when a send has ended, some
     // turns later. And how often a shard looks that has nothing else to do.
     static constexpr uint64_t pause_ns = 100 * base::ns_per_ms;
 
-    Shedding(io::Reactor& reactor, base::Slab<Connection>& connections, const Outbox& outbox,
+    Shedding(io::Reactor& reactor, base::Slab<Connection>& connections, Outbox& outbox,
              Lifecycle& lifecycle, ShardMetrics& metrics);
 
     // Once a turn.
@@ -46,23 +50,30 @@ class Shedding {
   private:
     static constexpr uint32_t connections_per_turn_max = 4'096;
 
-    enum class Pass : uint8_t { looking, shedding };
+    enum class Pass : uint8_t { looking, shedding_queues, shedding_messages };
 
     void begin(Pass pass);
+    void visit(base::Slot slot, Connection& connection);
+    Pass next_pass();
     bool has_waited(const Connection& connection) const;
     void look(const Connection& connection);
-    void shed(base::Slot slot, const Connection& connection);
+    void shed_queue(base::Slot slot, const Connection& connection);
+    void shed_message(base::Slot slot, Connection& connection);
 
     io::Reactor& reactor_;
     base::Slab<Connection>& connections_;
-    const Outbox& outbox_;
+    Outbox& outbox_;
     Lifecycle& lifecycle_;
     ShardMetrics& metrics_;
     Pass pass_ = Pass::looking;
     uint32_t next_index_ = 0;
     uint64_t paused_until_ns_ = 0;
-    uint64_t oldest_number_ = UINT64_MAX;  // of the chunks that were met in this pass
-    uint64_t shed_until_number_ = 0;       // whoever refers to this chunk or an older one is shed
+    // Of what the pass that looks has met.
+    uint64_t oldest_number_ = UINT64_MAX;
+    uint32_t message_bytes_most_ = 0;
+    // For the pass that sheds: whoever refers to this chunk or an older one; bytes still to free.
+    uint64_t shed_until_number_ = 0;
+    uint64_t shed_message_bytes_ = 0;
 };
 
 }  // namespace broker

@@ -213,6 +213,38 @@ TEST_F(ShortMemory, WhoReadsIsNotShedForTheMemoryOfOthers) {
     static_cast<void>(writer.take_texts());
 }
 
+TEST_F(ShortMemory, MessagesWithoutAnEndAreShed) {
+    WorldOptions with_large = options();
+    with_large.settings.message_bytes_max = 512 * base::kib;
+    World world(with_large);
+    const std::string most = testing::client_frame(codec::Opcode::text, std::string(480'000, ' '));
+    const Peer small = world.client();
+    small.send(testing::client_frame(codec::Opcode::text, std::string(9'000, ' '), false));
+    std::vector<Peer> hoarders;
+    while (hoarders.size() < 30) {
+        hoarders.push_back(world.client());
+        hoarders.back().send(std::string_view(most).substr(0, most.size() - 1));
+        world.run_for(Shedding::pause_ns);
+    }
+    EXPECT_LT(world.metric(Metric::reassembly_bytes), memory_bytes_max);
+    EXPECT_GT(world.metric(Metric::reassembly_bytes), memory_bytes_max / 2)
+        << "no more than it takes";
+    const uint64_t shed_count = world.metric(Metric::connections_shed_total);
+    EXPECT_GE(shed_count, 10u);
+    EXPECT_LT(shed_count, 25u);
+    uint64_t told_count = 0;
+    for (const Peer& hoarder : hoarders) {
+        for (const testing::Frame& frame : hoarder.take_frames())
+            told_count += frame.close_code == 4100;
+    }
+    EXPECT_EQ(told_count, shed_count);
+    // The others go on.
+    small.send(testing::client_frame(codec::Opcode::continuation, R"({"op":"ping"})"));
+    EXPECT_EQ(small.take_texts(), Texts{R"({"op":"pong"})"});
+    small.say(publication("a"));
+    EXPECT_TRUE(error_code(small.take_texts().at(0)).starts_with("no error"));
+}
+
 TEST_F(ShortMemory, AtTheLimitPublishesAndConnectionsAreRefused) {
     const Peer writer = world_.client();
     set_other_bytes(memory_bytes_max);
