@@ -8,7 +8,8 @@
 //         order, or a gap counts it.
 //     overload_load room PORT PID CROWD SECONDS ROUNDS
 //         a room of 10 clients that get 100 messages a second; rounds without more, and with 10
-//         messages a second to CROWD subscribers of another topic.
+//         messages a second to CROWD subscribers of another topic, which are in processes of their
+//         own (bench/crowd_processes.h).
 //     overload_load crowd PORT PID ESTABLISHED CLIENTS SECONDS
 //         ESTABLISHED clients get 20 messages a second, while CLIENTS connect at once and leave,
 //         again and again.
@@ -31,6 +32,7 @@
 #include <string_view>
 #include <vector>
 
+#include "bench/crowd_processes.h"
 #include "bench/swarm.h"
 
 namespace {
@@ -56,7 +58,11 @@ double median(std::vector<double> values) {
 class Load {
   public:
     Load(const char* address, uint16_t port, int broker_pid)
-        : broker_pid_(broker_pid), swarm_(address, port), witnesses_(address, port) {
+        : address_(address),
+          port_(port),
+          broker_pid_(broker_pid),
+          swarm_(address, port),
+          witnesses_(address, port) {
         publisher_ = &swarm_.connect({});
         swarm_.run_until([&] { return swarm_.connecting_count() == 0; });
     }
@@ -76,6 +82,8 @@ class Load {
     void complete(Swarm& swarm) const;
     void slow_read(bool is_wanted);
 
+    const char* const address_;
+    const uint16_t port_;
     const int broker_pid_;
     Swarm swarm_;
     Witnesses witnesses_;
@@ -191,35 +199,69 @@ void Load::slow(uint32_t subscribers_count, uint32_t slow_count, uint64_t rate, 
         witnesses_.is_first ? "true" : "false");
 }
 
+// In a process of the crowd: connects, and answers each number with a byte when all have so many.
+void serve_crowd(Swarm& swarm, uint32_t clients_count, int questions_fd, int answers_fd) {
+    for (uint32_t index = 0; index < clients_count; ++index) swarm.connect("crowd");
+    swarm.run_until([&] { return swarm.live_count() == clients_count; });
+    load::step_back();
+    pollfd question{.fd = questions_fd, .events = POLLIN, .revents = 0};
+    while (poll(&question, 1, 0) >= 0) {
+        swarm.handle(1);
+        if (question.revents == 0) continue;
+        uint64_t wanted_count = 0;
+        if (read(questions_fd, &wanted_count, sizeof wanted_count) !=
+            static_cast<ssize_t>(sizeof wanted_count)) {
+            return;  // whoever measures has ended
+        }
+        swarm.run_until([&] {
+            return std::all_of(swarm.peers().begin(), swarm.peers().end(), [&](const Peer& peer) {
+                return peer.messages_count >= wanted_count;
+            });
+        });
+        const char answer = 1;
+        if (write(answers_fd, &answer, 1) != 1) return;
+    }
+}
+
 void Load::room(uint32_t crowd_count, uint64_t seconds, uint32_t rounds) {
+    const load::CrowdProcesses crowd(
+        crowd_count, [this](uint32_t clients_count, int questions_fd, int answers_fd) {
+            Swarm swarm(address_, port_);
+            serve_crowd(swarm, clients_count, questions_fd, answers_fd);
+        });
     for (uint32_t index = 0; index < 10; ++index) witnesses_.swarm.connect("room/#");
-    for (uint32_t index = 0; index < crowd_count; ++index) swarm_.connect("crowd");
     settle();
     uint64_t crowd_published = 0;
-    const auto crowd_has_all = [&] {
-        return std::all_of(swarm_.peers().begin(), swarm_.peers().end(), [&](const Peer& peer) {
-            return &peer == publisher_ || peer.messages_count == crowd_published;
-        });
-    };
     std::vector<double> calm_ms;
     std::vector<double> busy_ms;
+    uint64_t busy_cpu_ns = 0;
+    uint64_t busy_ns = 0;
     for (uint32_t round = 0; round < rounds; ++round) {
         for (const bool is_calm : {true, false}) {
             witnesses_.begin();
+            const uint64_t cpu_ns = load::process_cpu_ns(broker_pid_);
+            const uint64_t begin_ns = now_ns();
             for (uint64_t tenth = 0; tenth < 10 * seconds; ++tenth) {
                 if (!is_calm) publish("crowd", 0, static_cast<uint32_t>(++crowd_published));
                 publish_for(second_ns / 10, 100, "room");
             }
+            if (!is_calm) {
+                busy_cpu_ns += load::process_cpu_ns(broker_pid_) - cpu_ns;
+                busy_ns += now_ns() - begin_ns;
+            }
             witnesses_.end();
             (is_calm ? calm_ms : busy_ms).push_back(witnesses_.delay_ms(99));
-            swarm_.run_until(crowd_has_all);
+            crowd.ask(crowd_published);
+            crowd.wait();
             complete(witnesses_.swarm);
         }
     }
     std::printf(
-        "{\"scenario\":\"room\",\"calm_p99_ms\":%.3f,\"busy_p99_ms\":%.3f,"
-        "\"witnesses_first\":%s}\n",
-        median(calm_ms), median(busy_ms), witnesses_.is_first ? "true" : "false");
+        "{\"scenario\":\"room\",\"crowd\":%u,\"calm_p99_ms\":%.3f,\"busy_p99_ms\":%.3f,"
+        "\"busy_broker_core\":%.3f,\"witnesses_first\":%s}\n",
+        crowd_count, median(calm_ms), median(busy_ms),
+        static_cast<double>(busy_cpu_ns) / static_cast<double>(std::max<uint64_t>(busy_ns, 1)),
+        witnesses_.is_first ? "true" : "false");
 }
 
 void Load::crowd(uint32_t established_count, uint32_t clients_count, uint64_t seconds) {

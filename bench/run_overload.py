@@ -14,14 +14,14 @@ import subprocess
 from run_resume import LOAD_CPU, Broker
 
 
-def scenarios(rounds):
-    """name, arguments of the load, arguments of the broker"""
+def scenarios(rounds, crowd):
+    """name, arguments of the load"""
     slow = ["slow", 1_000, 100, 2_000, 300, 4, rounds]  # 2.9 MB in a round, beyond --outbound-hard
-    yield "slow, catch_up", [*slow, "kept"], []
-    yield "slow, drop_oldest", [*slow, "drop"], []
-    yield "slow, conflate", [*slow, "last"], []
-    yield "room", ["room", 18_000, 3, rounds], ["--connections-max", "20000"]
-    yield "crowd", ["crowd", 1_000, 10_000, 10], []
+    yield "slow, catch_up", [*slow, "kept"]
+    yield "slow, drop_oldest", [*slow, "drop"]
+    yield "slow, conflate", [*slow, "last"]
+    yield "room", ["room", crowd, 3, rounds]
+    yield "crowd", ["crowd", 1_000, 10_000, 10]
 
 
 RULES = ("match=kept/#,history_messages=100000", "match=drop/#,history_messages=0,on_slow=drop_oldest",
@@ -32,12 +32,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("build", type=pathlib.Path)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--crowd", type=int, default=20_000, help="subscribers beside the room")
+    parser.add_argument("--scenario", help="only those whose name begins so")
     parser.add_argument("--realtime", action="store_true", help="before other work on the machine (SCHED_FIFO)")
     options = parser.parse_args()
     prefix = ["chrt", "-f", "10"] if options.realtime else []
     rules = [word for rule in RULES for word in ("--topic-rule", rule)]
-    for name, load, broker in scenarios(options.rounds):
-        with Broker(options.build, prefix, [*rules, *broker]) as running:
+    for name, load in scenarios(options.rounds, options.crowd):
+        if options.scenario and not name.startswith(options.scenario):
+            continue
+        with Broker(options.build, prefix, rules, connections_max=max(12_000, options.crowd + 50)) as running:
             arguments = [load[0], str(running.port), str(running.process.pid), *map(str, load[1:])]
             result = subprocess.run(
                 [*prefix, "taskset", "-c", LOAD_CPU, options.build / "bench" / "overload_load", *arguments],

@@ -29,11 +29,12 @@ BROKER_CPU, LOAD_CPU = "0", "1"
 
 
 class Broker:
-    def __init__(self, build, prefix, more=("--topic-rule", "match=sensors/#,history_messages=100000")):
+    def __init__(self, build, prefix, more=("--topic-rule", "match=sensors/#,history_messages=100000"),
+                 connections_max=12_000):
         self.arguments = [
             *prefix, "taskset", "-c", BROKER_CPU, build / "fanfare", "serve",
-            "--listen", "127.0.0.1:0", "--workers", "1", "--connections-max", "12000", "--heartbeat-interval", "5m",
-            *more]
+            "--listen", "127.0.0.1:0", "--workers", "1", "--connections-max", str(connections_max),
+            "--heartbeat-interval", "5m", *more]
 
     def __enter__(self):
         self.log = tempfile.TemporaryFile()

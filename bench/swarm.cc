@@ -133,7 +133,7 @@ void Swarm::on_text(Peer& peer, std::string_view json) {
             peer.missed_count += number(missed);
         }
     } else if (!op.starts_with("welcome\"") && !op.starts_with("position\"") &&
-               !(may_be_ended && op.starts_with("goodbye\""))) {
+               !op.starts_with("goodbye\"")) {
         fail("unexpected: %.*s", static_cast<int>(json.size()), json.data());
     }
 }
