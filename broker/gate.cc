@@ -20,7 +20,8 @@ uint64_t hash_of(const codec::IpAddress& address, uint64_t seed) {
 
 Gate::Gate(const Settings& settings, uint64_t hash_seed)
     : connections_max_(settings.connections_per_address),
-      upgrade_rate_(settings.upgrades_per_second, settings.upgrades_per_second),
+      upgrade_rate_(
+          TokenRate::one_by_one(settings.upgrades_per_second, settings.upgrades_per_second)),
       hash_seed_(hash_seed),
       cells_count_(std::bit_ceil(std::clamp(settings.connections_max * cells_per_connection,
                                             cells_count_min, cells_count_max))) {

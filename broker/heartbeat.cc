@@ -106,13 +106,14 @@ void Heartbeat::encode_frames() {
     frames_made_ns_ = reactor_.now_ns();
 }
 
-void Heartbeat::on_pong(Connection& connection, std::span<const uint8_t> payload, uint64_t now_ns,
+bool Heartbeat::on_pong(Connection& connection, std::span<const uint8_t> payload, uint64_t now_ns,
                         ShardMetrics& metrics) {
     const bool is_awaited = connection.ping_sent_ns != 0 && !connection.is_ping_queued;
-    if (!is_awaited || payload.size() != 2) return;
-    if ((payload[0] << 8 | payload[1]) != connection.ping_number) return;
+    if (!is_awaited || payload.size() != 2) return false;
+    if ((payload[0] << 8 | payload[1]) != connection.ping_number) return false;
     metrics.observe(Distribution::heartbeat_rtt_seconds, now_ns - connection.ping_sent_ns);
     connection.ping_sent_ns = 0;
+    return true;
 }
 
 }  // namespace broker

@@ -68,8 +68,9 @@ class Heartbeat {
         }
         if (reactor_.now_ns() - connection.send_began_ns >= waited_send_ns_min) life(connection);
     }
-    // A pong has come: the one that repeats our last ping tells the round trip.
-    static void on_pong(Connection& connection, std::span<const uint8_t> payload, uint64_t now_ns,
+    // A pong has come: the one that repeats our last ping tells the round trip. Answers whether it
+    // was that one, and the first of its kind.
+    static bool on_pong(Connection& connection, std::span<const uint8_t> payload, uint64_t now_ns,
                         ShardMetrics& metrics);
     // When a connection that shows no life after `life_ns` is pinged: up to a fifth of the interval
     // early, by its slot. So a crowd that came in one second is not pinged in one second for ever;

@@ -353,7 +353,9 @@ void HttpSurface::send_welcome(base::Slot slot) {
                 .heartbeat_ms = parts_.settings.heartbeat_interval_ns / base::ns_per_ms,
                 .timeout_ms = parts_.settings.heartbeat_timeout_ns / base::ns_per_ms,
                 .message_bytes_max = parts_.settings.message_bytes_max,
-                .subscriptions_max = static_cast<uint32_t>(parts_.settings.subscriptions_max)});
+                .subscriptions_max = static_cast<uint32_t>(parts_.settings.subscriptions_max),
+                .commands_per_second = parts_.settings.commands_per_second,
+                .publishes_per_second = parts_.settings.publishes_per_second});
     // The first word: nothing that may overtake the ordered stream gets before it.
     parts_.outbox.send_control(slot, codec::Opcode::text, text_);
 }
@@ -407,9 +409,10 @@ bool HttpSurface::serve_topic(base::Slot slot, Connection& connection,
 
 bool HttpSurface::may_publish(base::Slot slot, Connection& connection) {
     const uint64_t now_ns = parts_.reactor.now_ns();
-    const uint64_t wait_ns = parts_.pacing.wait_ns(connection.pace, Pacing::Kind::publish, now_ns);
+    constexpr Pacing::Kind kind = Pacing::Kind::publish;
+    const uint64_t wait_ns = parts_.pacing.wait_ns(connection.pace, kind, 0, now_ns);
     if (wait_ns == 0) return true;
-    if (parts_.pacing.refused(connection.pace, Pacing::Kind::publish, now_ns)) {
+    if (parts_.pacing.refused(connection.pace, kind, 0, now_ns)) {
         connection.http->keep_alive = false;
     }
     const uint64_t wait_s = (wait_ns + base::ns_per_s - 1) / base::ns_per_s;

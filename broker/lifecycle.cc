@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "codec/reply.h"
+
 namespace broker {
 
 using State = ConnectionState;
@@ -9,7 +11,8 @@ using State = ConnectionState;
 Lifecycle::Lifecycle(io::Reactor& reactor, base::Slab<Connection>& connections,
                      io::TimerWheel& timers, Outbox& outbox, Subscriptions& subscriptions,
                      Replays& replays, SlowConsumers& slow_consumers, Joins& joins,
-                     Compression& compression, ShardMetrics& metrics, const Settings& settings)
+                     Compression& compression, base::Prng& prng, ShardMetrics& metrics,
+                     const Settings& settings)
     : reactor_(reactor),
       connections_(connections),
       timers_(timers),
@@ -19,6 +22,7 @@ Lifecycle::Lifecycle(io::Reactor& reactor, base::Slab<Connection>& connections,
       slow_consumers_(slow_consumers),
       joins_(joins),
       compression_(compression),
+      prng_(prng),
       metrics_(metrics),
       settings_(settings) {}
 
@@ -70,6 +74,14 @@ void Lifecycle::begin_closing(base::Slot slot, Connection& connection) {
     timers_.arm(slot.index, reactor_.now_ns() + settings_.close_timeout_ns);
 }
 
+void Lifecycle::append_goodbye(base::Slot slot, const Connection& connection) {
+    const CloseCodeRow& row = row_of(static_cast<CloseCode>(connection.close_code));
+    if (row.reconnect != Reconnect::after_retry_ms || connection.is_echo) return;
+    json_.clear();
+    codec::append_goodbye(json_, row.name, row.reason, prng_.between(return_ms_min, return_ms_max));
+    outbox_.send_unlimited(slot, codec::Opcode::text, json_);
+}
+
 void Lifecycle::append_close_frame(base::Slot slot, Connection& connection) {
     char payload[codec::control_payload_bytes_max];
     size_t bytes = 0;
@@ -85,6 +97,7 @@ void Lifecycle::drop_and_append_close_frame(base::Slot slot, Connection& connect
     connection.close_frame_owed = connection.queue.is_in_flight();
     if (connection.close_frame_owed) return;
     outbox_.drop_to_boundary(connection);
+    append_goodbye(slot, connection);
     append_close_frame(slot, connection);
 }
 

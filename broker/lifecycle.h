@@ -7,7 +7,9 @@
 //     until the peer's end of stream, and only then the descriptor is closed, so that no reset eats
 //     the last words. Every step has a bound in time, discarding has one in bytes.
 //  2. reactor.close() is called once per connection, when nothing is in flight.
-//  3. Leaving `open` gives up everything that the connection held (subscriptions, stash, decoder's
+//  3. A client that is told to come back later (4100 to 4199) is told when, by a goodbye before the
+//     Close frame. Who closes with Queued::flush has said it.
+//  4. Leaving `open` gives up everything that the connection held (subscriptions, stash, decoder's
 //     memory).
 #pragma once
 
@@ -25,6 +27,7 @@
 #include "broker/settings.h"
 #include "broker/slow_consumers.h"
 #include "broker/subscriptions.h"
+#include "io/base/prng.h"
 #include "io/timer_wheel.h"
 
 namespace broker {
@@ -34,7 +37,7 @@ class Lifecycle {
     Lifecycle(io::Reactor& reactor, base::Slab<Connection>& connections, io::TimerWheel& timers,
               Outbox& outbox, Subscriptions& subscriptions, Replays& replays,
               SlowConsumers& slow_consumers, Joins& joins, Compression& compression,
-              ShardMetrics& metrics, const Settings& settings);
+              base::Prng& prng, ShardMetrics& metrics, const Settings& settings);
 
     base::Slot accept(io::Socket socket, uint16_t listener);
 
@@ -67,8 +70,13 @@ class Lifecycle {
 
   private:
     static constexpr uint32_t discarded_bytes_max = 1 << 20;
+    // When a client that is told to come back later is to do so. The spread is what keeps many that
+    // were slow at once, or closed for want of memory, from coming back as one.
+    static constexpr uint64_t return_ms_min = 1'000;
+    static constexpr uint64_t return_ms_max = 5'000;
 
     void begin_closing(base::Slot slot, Connection& connection);
+    void append_goodbye(base::Slot slot, const Connection& connection);
     void append_close_frame(base::Slot slot, Connection& connection);
     void drop_and_append_close_frame(base::Slot slot, Connection& connection);
     void leave_open(base::Slot slot, Connection& connection);
@@ -83,9 +91,12 @@ class Lifecycle {
     SlowConsumers& slow_consumers_;
     Joins& joins_;
     Compression& compression_;
+    base::Prng& prng_;
     ShardMetrics& metrics_;
     const Settings& settings_;
-    std::vector<std::string> gone_;  // scratch
+    // Scratch.
+    std::vector<std::string> gone_;
+    std::string json_;
 };
 
 }  // namespace broker

@@ -10,7 +10,9 @@
 //  1. A token is charged when a command is done or refused, not when it is looked at: a command
 //  that
 //     has to wait for another shard and is tried again pays once, and is not refused later.
-//  2. A connection that asks for all its subscriptions at once, and again at once, is not limited.
+//  2. After a refused publish of a series none of the same series is done, so that a client that
+//     publishes on before it has read the refusal keeps its order.
+//  3. A connection that asks for all its subscriptions at once, and again at once, is not limited.
 #pragma once
 
 #include <cstdint>
@@ -19,6 +21,7 @@
 #include "broker/metrics.h"
 #include "broker/settings.h"
 #include "broker/token_bucket.h"
+#include "io/base/units.h"
 
 namespace broker {
 
@@ -27,6 +30,7 @@ struct Pace {
     TokenBucket publishes;
     TokenBucket bytes;
     TokenBucket refusals;
+    uint32_t broken_series = 0;  // of publishes, one of which was refused; 0: none
 };
 
 class Pacing {
@@ -48,11 +52,11 @@ class Pacing {
     bool limits_bytes() const { return !bytes_.is_off(); }
 
     // How long until the connection may do that; 0: now. It then says done() if it was, or else
-    // refused().
-    uint64_t wait_ns(const Holder& pace, Kind kind, uint64_t now_ns) const;
+    // refused(). `series` is that of a publish, or 0.
+    uint64_t wait_ns(const Holder& pace, Kind kind, uint32_t series, uint64_t now_ns) const;
     void done(Holder& pace, Kind kind, uint64_t now_ns) const;
     // Whether the connection is to be closed, having been refused too often.
-    [[nodiscard]] bool refused(Holder& pace, Kind kind, uint64_t now_ns) const;
+    [[nodiscard]] bool refused(Holder& pace, Kind kind, uint32_t series, uint64_t now_ns) const;
     // After how long a connection that was closed for it may come back.
     uint64_t return_ns() const;
 
@@ -62,6 +66,10 @@ class Pacing {
     uint64_t unread_ns(const Holder& pace, uint64_t now_ns) const;
 
   private:
+    // What a publish of a broken series is told when there would be room for it: soon, under
+    // another number.
+    static constexpr uint64_t broken_series_wait_ns = base::ns_per_ms;
+
     static Pace& pace_of(Holder& pace);
 
     const TokenRate commands_;

@@ -88,14 +88,17 @@ std::span<uint8_t> Session::pump(base::Slot slot, Connection& connection,
             }
             case Decoded::Kind::ping:
                 // RFC 6455 §5.5.3 lets a server leave pings unanswered that are followed by others.
-                if (!may_do(slot, connection, Pacing::Kind::command, {}, false)) break;
+                if (!may_do(slot, connection, {.is_answered = false})) break;
                 count_done(connection, Pacing::Kind::command);
                 parts_.outbox.send_control(slot, codec::Opcode::pong, text_of(decoded.payload));
                 break;
             case Decoded::Kind::pong:  // a sign of life, as any byte is
-                Heartbeat::on_pong(connection, decoded.payload, parts_.reactor.now_ns(),
-                                   parts_.metrics);
-                if (!may_do(slot, connection, Pacing::Kind::command, {}, false)) break;
+                // The answer to our own ping is free, others are not.
+                if (Heartbeat::on_pong(connection, decoded.payload, parts_.reactor.now_ns(),
+                                       parts_.metrics)) {
+                    break;
+                }
+                if (!may_do(slot, connection, {.is_answered = false})) break;
                 count_done(connection, Pacing::Kind::command);
                 break;
             case Decoded::Kind::close:
@@ -154,7 +157,7 @@ Pause Session::execute_frame(base::Slot slot, Connection& connection, std::strin
                              uint32_t& first) {
     const codec::CommandParser::Result result = parts_.parser.parse(frame);
     if (result.error != codec::ErrorCode::none) {
-        if (!may_do(slot, connection, Pacing::Kind::command, {}, true)) return Pause::none;
+        if (!may_do(slot, connection, {})) return Pause::none;
         count_done(connection, Pacing::Kind::command);
         reply_error(slot, {}, result.error, result.reason);
         return Pause::none;
@@ -165,7 +168,7 @@ Pause Session::execute_frame(base::Slot slot, Connection& connection, std::strin
         const codec::Command& command = parts_.parser.command(first);
         const Pacing::Kind kind =
             command.op == codec::CommandOp::publish ? Pacing::Kind::publish : Pacing::Kind::command;
-        if (may_do(slot, connection, kind, command.id, true)) {
+        if (may_do(slot, connection, {kind, command.series, command.id})) {
             const Outcome outcome = execute(slot, connection, command);
             if (outcome == Outcome::pause_lanes) return Pause::lanes;
             if (outcome == Outcome::pause_join) return Pause::join;
@@ -176,20 +179,19 @@ Pause Session::execute_frame(base::Slot slot, Connection& connection, std::strin
     return Pause::none;
 }
 
-bool Session::may_do(base::Slot slot, Connection& connection, Pacing::Kind kind,
-                     std::string_view id, bool answers) {
+bool Session::may_do(base::Slot slot, Connection& connection, const Ask& ask) {
     if (connection.is_echo) return true;
     const uint64_t now_ns = parts_.reactor.now_ns();
-    const uint64_t wait_ns = parts_.pacing.wait_ns(connection.pace, kind, now_ns);
+    const uint64_t wait_ns = parts_.pacing.wait_ns(connection.pace, ask.kind, ask.series, now_ns);
     if (wait_ns == 0) return true;
-    if (answers) {
+    if (ask.is_answered) {
         parts_.metrics.add(Metric::errors_total);
         json_.clear();
-        codec::append_rate_limited(json_, id, "this connection asks faster than it may",
+        codec::append_rate_limited(json_, ask.id, "this connection asks faster than it may",
                                    milliseconds_of(wait_ns));
         parts_.outbox.send_control(slot, codec::Opcode::text, json_);
     }
-    if (!parts_.pacing.refused(connection.pace, kind, now_ns)) return false;
+    if (!parts_.pacing.refused(connection.pace, ask.kind, ask.series, now_ns)) return false;
     const CloseCodeRow& row = row_of(CloseCode::rate_limited);
     json_.clear();
     codec::append_goodbye(json_, row.name, row.reason, milliseconds_of(parts_.pacing.return_ns()));

@@ -99,10 +99,15 @@ class Session {
     // Executes commands from `first`; answers why it stopped, and at which command in `first`.
     Pause execute_frame(base::Slot slot, Connection& connection, std::string_view frame,
                         uint32_t& first);
-    // Whether the connection may do one more command; else it is refused, and answered with an
-    // error if `answers` (a control frame is not).
-    bool may_do(base::Slot slot, Connection& connection, Pacing::Kind kind, std::string_view id,
-                bool answers);
+    // Something that counts as a command.
+    struct Ask {
+        Pacing::Kind kind = Pacing::Kind::command;
+        uint32_t series = 0;  // of a publish
+        std::string_view id;
+        bool is_answered = true;  // a control frame's refusal is not
+    };
+    // Whether the connection may do that; else it is refused.
+    bool may_do(base::Slot slot, Connection& connection, const Ask& ask);
     void count_done(Connection& connection, Pacing::Kind kind);
     // Pauses if more bytes came than the rate allows.
     void slow_down(base::Slot slot, Connection& connection);

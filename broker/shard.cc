@@ -183,7 +183,7 @@ Shard::Impl::Impl(const ShardContext& shard_context)
                subscriptions, outbox, slow_consumers, metrics, settings, context.epoch}),
       history_replies({connections, courier, partitions, heads, history, outbox, context.epoch}),
       lifecycle(context.reactor, connections, timers, outbox, subscriptions, replays,
-                slow_consumers, joins, compression, metrics, settings),
+                slow_consumers, joins, compression, prng, metrics, settings),
       shedding(context.reactor, connections, outbox, lifecycle, metrics),
       admission(context.reactor, connections, context.gate, metrics, settings),
       pacing(settings, metrics),

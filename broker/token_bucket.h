@@ -5,7 +5,8 @@
 // Thread: its owner's. Pure: time is given.
 // Invariants:
 //  1. In any span of time at most burst + span * rate tokens are taken by take(), and whoever takes
-//     no more than that is never refused, but for rounding: a take costs up to 1 ns too much.
+//     no more than that is never refused, but for rounding: a take costs up to 1 ns too much. A
+//     burst of TokenRate::one_by_one() passes whole all the same.
 //  2. Time that goes back (between two shards' clocks) or jumps ahead gives no more than a burst.
 #pragma once
 
@@ -25,6 +26,14 @@ class TokenRate {
     TokenRate(uint64_t per_second, uint64_t burst)
         : per_second_(per_second),
           burst_ns_(per_second == 0 ? 0 : cost_ns(burst < 1 ? 1 : burst)) {}
+
+    // For tokens that are taken one by one. The burst is rounded up as they are, or the last of a
+    // burst in one moment would be refused for a few ns.
+    static TokenRate one_by_one(uint64_t per_second, uint64_t burst) {
+        TokenRate rate(per_second, burst);
+        if (!rate.is_off()) rate.burst_ns_ = (burst < 1 ? 1 : burst) * rate.cost_ns(1);
+        return rate;
+    }
 
     bool is_off() const { return per_second_ == 0; }
     uint64_t burst_ns() const { return burst_ns_; }  // how long an empty bucket takes to fill

@@ -1,6 +1,7 @@
 #include "codec/command.h"
 
 #include <bit>
+#include <charconv>
 #include <optional>
 #include <span>
 #include <string>
@@ -30,12 +31,13 @@ enum class Field : uint8_t {
     last,
     after,
     token,
+    series,
 };
-constexpr uint32_t fields_count = 14;
+constexpr uint32_t fields_count = 15;
 
 constexpr std::string_view field_names[fields_count] = {
-    "op",     "id",   "filter", "filters", "topic", "data",  "text",
-    "base64", "echo", "key",    "start",   "last",  "after", "token",
+    "op",   "id",  "filter", "filters", "topic", "data",  "text",   "base64",
+    "echo", "key", "start",  "last",    "after", "token", "series",
 };
 
 constexpr uint32_t bit(Field field) {
@@ -44,7 +46,8 @@ constexpr uint32_t bit(Field field) {
 
 constexpr uint32_t filter_fields = bit(Field::filter) | bit(Field::filters);
 constexpr uint32_t payload_fields = bit(Field::data) | bit(Field::text) | bit(Field::base64);
-// Of a message in a batch. Nobody is connected to whom it could come back, so there is no echo.
+// Of a message in a batch. Nobody is connected to whom it could come back, so there is no echo; and
+// a batch is refused as a whole, so it needs no series.
 constexpr uint32_t message_fields = bit(Field::topic) | payload_fields | bit(Field::key);
 
 // The name's length leaves at most four candidates.
@@ -58,7 +61,7 @@ bool find_field(std::string_view name, Field& field) {
         case 3: return is(Field::key);
         case 4: return is(Field::data) || is(Field::text) || is(Field::echo) || is(Field::last);
         case 5: return is(Field::topic) || is(Field::start) || is(Field::after) || is(Field::token);
-        case 6: return is(Field::filter) || is(Field::base64);
+        case 6: return is(Field::filter) || is(Field::base64) || is(Field::series);
         case 7: return is(Field::filters);
         default: return false;
     }
@@ -77,8 +80,7 @@ uint32_t allowed_fields(CommandOp op) {
     switch (op) {
         case CommandOp::subscribe: return filter_fields | bit(Field::start);
         case CommandOp::unsubscribe: return filter_fields;
-        case CommandOp::publish:
-            return bit(Field::topic) | payload_fields | bit(Field::echo) | bit(Field::key);
+        case CommandOp::publish: return message_fields | bit(Field::echo) | bit(Field::series);
         case CommandOp::history: return bit(Field::topic) | bit(Field::last) | bit(Field::after);
         case CommandOp::auth: return bit(Field::token);
         case CommandOp::ping:
@@ -130,6 +132,7 @@ struct CommandParser::Impl {
     bool interpret_publish(Slot& slot);
     bool interpret_topic(Slot& slot);
     bool interpret_key(Slot& slot);
+    bool interpret_series(Slot& slot);
     bool interpret_payload(Slot& slot);
     bool decode_binary(const JsonValue& value, Slot& slot);
 
@@ -528,6 +531,7 @@ bool CommandParser::Impl::interpret_publish(Slot& slot) {
         slot.command.echo = echo.raw == "true";
     }
     if (has(Field::key) && !interpret_key(slot)) return false;
+    if (has(Field::series) && !interpret_series(slot)) return false;
     return interpret_payload(slot);
 }
 
@@ -553,6 +557,20 @@ bool CommandParser::Impl::interpret_key(Slot& slot) {
     }
     slot.command.key = key;
     return true;
+}
+
+bool CommandParser::Impl::interpret_series(Slot& slot) {
+    const JsonValue& value = value_of(Field::series);
+    const char* const end = value.raw.data() + value.raw.size();
+    const bool is_whole = value.type == JsonType::number && is_integer(value.raw);
+    const auto [rest, error] = std::from_chars(value.raw.data(), end, slot.command.series);
+    const bool is_read = is_whole && error == std::errc() && rest == end;
+    if (is_read && slot.command.series >= 1 && slot.command.series <= command_series_max) {
+        return true;
+    }
+    slot.command.series = 0;
+    return refuse(slot, ErrorCode::invalid_command,
+                  "series is not a whole number from 1 to 1,000,000,000");
 }
 
 bool CommandParser::Impl::interpret_payload(Slot& slot) {

@@ -18,8 +18,8 @@
 //     out as publish commands without id.
 //
 // Limits: commands_per_frame_max, filters_per_command_max, command_id_bytes_max,
-// command_key_bytes_max, json_depth_max (which counts from the outside of the frame), and those of
-// start.h.
+// command_key_bytes_max, command_series_max, json_depth_max (which counts from the outside of the
+// frame), and those of start.h.
 #pragma once
 
 #include <cstdint>
@@ -39,6 +39,7 @@ inline constexpr uint32_t filters_per_command_max = 1'000;
 // Of an integer its characters; of a string what stands between its quotes, as it was sent.
 inline constexpr uint32_t command_id_bytes_max = 64;
 inline constexpr uint32_t command_key_bytes_max = 64;  // unescaped
+inline constexpr uint32_t command_series_max = 1'000'000'000;
 
 // X(name): the op's name on the wire too; those that come most often first.
 #define FANFARE_COMMAND_OPS(X) X(publish) X(subscribe) X(unsubscribe) X(ping) X(history) X(auth)
@@ -64,6 +65,7 @@ struct Command {
     Payload payload;         // publish
     bool echo = true;        // publish
     std::string_view key;    // publish; empty: none was given
+    uint32_t series = 0;     // publish; 0: of none, else 1 to command_series_max
     // auth is known and refused with not_supported.
 };
 

@@ -162,6 +162,14 @@ void append_welcome(std::string& out, const Welcome& welcome) {
     append_number(out, welcome.message_bytes_max);
     out.append(",\"max_subscriptions\":");
     append_number(out, welcome.subscriptions_max);
+    if (welcome.commands_per_second > 0) {
+        out.append(",\"max_commands_per_second\":");
+        append_number(out, welcome.commands_per_second);
+    }
+    if (welcome.publishes_per_second > 0) {
+        out.append(",\"max_publishes_per_second\":");
+        append_number(out, welcome.publishes_per_second);
+    }
     out.push_back('}');
 }
 

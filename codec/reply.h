@@ -26,6 +26,8 @@ struct Welcome {
     uint64_t timeout_ms;
     uint64_t message_bytes_max;
     uint32_t subscriptions_max;
+    uint64_t commands_per_second = 0;  // these two are told only where they are limited
+    uint64_t publishes_per_second = 0;
 };
 
 struct Subscribed {

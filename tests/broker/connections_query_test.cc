@@ -190,6 +190,9 @@ TEST_P(ConnectionsQueryTest, AnOperatorClosesAConnectionOfAnyShard) {
     ASSERT_FALSE(frames.empty());
     EXPECT_EQ(frames.back().kind, Kind::close);
     EXPECT_EQ(frames.back().close_code, 4102);
+    ASSERT_GE(frames.size(), 2u);
+    const std::string& goodbye = frames[frames.size() - 2].payload;
+    EXPECT_TRUE(goodbye.starts_with(R"({"op":"goodbye","code":"closed_by_operator",)")) << goodbye;
     peer.finish();
     EXPECT_TRUE(peer.is_closed());
     EXPECT_EQ(world_.closed_count(4102), 1u);

@@ -200,6 +200,102 @@ TEST(Pacing, PublishesHaveARateOfTheirOwn) {
     EXPECT_EQ(writer.take_texts(), Texts{R"({"op":"published","id":7})"});
 }
 
+TEST(Pacing, ABurstOfPublishesPassesWholeInOneFrame) {
+    WorldOptions options;
+    options.settings.publishes_per_second = 7;  // which does not divide a second
+    World world(options);
+    const Peer writer = world.client();
+    Texts commands;
+    for (int id = 1; id <= 8; ++id) commands.push_back(publish_command(id));
+    writer.say(array_of(commands));
+    const Texts texts = writer.take_texts();
+    ASSERT_EQ(texts.size(), 8U);
+    EXPECT_EQ(texts[6], R"({"op":"published","id":7})");
+    EXPECT_EQ(error_code(texts[7]), "rate_limited");
+}
+
+TEST(Pacing, TheWelcomeTellsTheRates) {
+    WorldOptions options;
+    options.settings.commands_per_second = 100;
+    options.settings.publishes_per_second = 10;
+    World world(options);
+    const Peer peer = world.connect();
+    peer.send(Peer::upgrade_request());
+    peer.take_response();
+    EXPECT_TRUE(peer.take_texts()[0].ends_with(
+        R"("max_commands_per_second":100,"max_publishes_per_second":10})"));
+}
+
+TEST(Pacing, TheAnswerToABrokersPingIsFree) {
+    WorldOptions options;
+    options.settings.commands_per_second = 1;
+    options.settings.subscriptions_max = 1;  // a burst of two
+    World world(options);
+    const Peer peer = world.client();
+    world.run_for(options.settings.heartbeat_interval_ns + base::ns_per_s);
+    const std::vector<Frame> frames = peer.take_frames();
+    ASSERT_EQ(frames.size(), 1U);
+    ASSERT_EQ(frames[0].kind, codec::Decoded::Kind::ping);
+    const std::string answer = client_frame(Opcode::pong, frames[0].payload);
+    peer.send(answer);
+    peer.say(array_of({ping, ping}));
+    EXPECT_EQ(peer.take_texts(), Texts(2, pong));
+    EXPECT_EQ(world.refusals(Refused::command_rate), 0U);
+    peer.send(answer);
+    EXPECT_EQ(world.refusals(Refused::command_rate), 1U) << "said twice";
+}
+
+std::string publish_in_series(int id, int series) {
+    std::string command = publish_command(id);
+    command.insert(command.size() - 1, ",\"series\":" + std::to_string(series));
+    return command;
+}
+
+// What was sent before the refusal was read does not overtake what was refused.
+TEST(Pacing, AfterARefusedPublishTheRestOfItsSeriesIsRefused) {
+    World world(five_publishes());
+    const Peer writer = world.client();
+    Texts commands;
+    for (int id = 1; id <= 6; ++id) commands.push_back(publish_in_series(id, 1));
+    writer.say(array_of(commands));
+    EXPECT_EQ(error_code(writer.take_texts().back()), "rate_limited");
+    world.run_for(base::ns_per_s / 2);  // room for two
+    writer.say(publish_in_series(7, 1));
+    const Texts texts = writer.take_texts();
+    EXPECT_EQ(error_code(texts[0]), "rate_limited");
+    EXPECT_TRUE(texts[0].ends_with(R"("retry_ms":1})")) << texts[0];
+    writer.say(publish_in_series(6, 2));
+    EXPECT_EQ(writer.take_texts(), Texts{R"({"op":"published","id":6})"});
+    writer.say(publish_command(8));
+    EXPECT_EQ(writer.take_texts(), Texts{R"({"op":"published","id":8})"}) << "of no series";
+    EXPECT_EQ(world.refusals(Refused::publish_rate), 2U);
+}
+
+TEST(Pacing, ARefusedPublishOfNoSeriesBreaksNone) {
+    World world(five_publishes());
+    const Peer writer = world.client();
+    Texts commands;
+    for (int id = 1; id <= 5; ++id) commands.push_back(publish_in_series(id, 1));
+    commands.push_back(publish_command(6));
+    writer.say(array_of(commands));
+    EXPECT_EQ(error_code(writer.take_texts().back()), "rate_limited");
+    world.run_for(base::ns_per_s / 5);
+    writer.say(publish_in_series(7, 1));
+    EXPECT_EQ(writer.take_texts(), Texts{R"({"op":"published","id":7})"});
+}
+
+TEST(Pacing, WhoGoesOnWithABrokenSeriesIsClosed) {
+    World world(five_publishes());
+    const Peer writer = world.client();
+    for (int id = 1; id <= 6; ++id) writer.say(publish_in_series(id, 1));
+    writer.take_texts();
+    world.run_for(base::ns_per_s);
+    Texts commands(Pacing::refusals_burst, publish_in_series(7, 1));
+    writer.say(array_of(commands));
+    writer.say(publish_in_series(8, 1));
+    EXPECT_EQ(writer.take_frames().back().close_code, 4101);
+}
+
 TEST(Pacing, ACommandThatWaitsPaysOnce) {
     WorldOptions options;
     options.shards_count = 2;

@@ -95,8 +95,13 @@ class SlowConsumersTest : public ::testing::TestWithParam<uint32_t> {
         EXPECT_TRUE(is_cut());
         client_.read_on();
         const std::vector<Frame> frames = client_.take_frames();
-        ASSERT_FALSE(frames.empty());
+        ASSERT_GE(frames.size(), 2u);
         EXPECT_EQ(frames.back().close_code, 4100u);
+        const std::string& goodbye = frames[frames.size() - 2].payload;
+        EXPECT_TRUE(goodbye.starts_with(R"({"op":"goodbye","code":"slow_consumer",)")) << goodbye;
+        const int retry_ms = std::stoi(goodbye.substr(goodbye.find("retry_ms\":") + 10));
+        EXPECT_GE(retry_ms, 1'000);
+        EXPECT_LE(retry_ms, 5'000);
     }
     // Nothing is slow any more, and nothing is kept for anybody.
     void expect_rest() {

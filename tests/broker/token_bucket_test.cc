@@ -85,6 +85,19 @@ TEST(TokenBucket, DoesNotDrift) {
     EXPECT_LE(count, 14 + 7'000);
 }
 
+TEST(TokenBucket, ABurstPassesInOneMomentAtAnyRate) {
+    for (const uint64_t per_second : {1ULL, 3ULL, 7ULL, 999ULL, 999'999ULL}) {
+        TokenBucket bucket;
+        const TokenRate rate = TokenRate::one_by_one(per_second, per_second);
+        EXPECT_EQ(taken_at(bucket, rate, start_ns), per_second);
+        EXPECT_EQ(taken_at(bucket, rate, start_ns + rate.cost_ns(1) - 1), 0U);
+        EXPECT_EQ(taken_at(bucket, rate, start_ns + rate.cost_ns(1)), 1U);
+    }
+    TokenBucket bucket;
+    EXPECT_EQ(taken_at(bucket, TokenRate::one_by_one(7, 0), start_ns), 1U);
+    EXPECT_TRUE(TokenRate::one_by_one(0, 7).is_off());
+}
+
 TEST(TokenBucket, ADebtIsPaidInTime) {
     const TokenRate rate(1'000, 1'000);
     TokenBucket bucket;

@@ -137,6 +137,14 @@ TEST(Command, WhatIsJsonButNoCommand) {
         {R"({"op":"publish","topic":"t","data":1,"key":1})", invalid, "key is not a string"},
         {R"({"op":"publish","topic":"t","data":1,"key":null})", invalid, "key is not a string"},
         {R"({"op":"publish","topic":"t","data":1,"key":""})", invalid, "key is empty"},
+        {R"({"op":"publish","topic":"t","data":1,"series":"1"})", invalid, "series"},
+        {R"({"op":"publish","topic":"t","data":1,"series":null})", invalid, "series"},
+        {R"({"op":"publish","topic":"t","data":1,"series":0})", invalid, "series"},
+        {R"({"op":"publish","topic":"t","data":1,"series":-1})", invalid, "series"},
+        {R"({"op":"publish","topic":"t","data":1,"series":1.0})", invalid, "series"},
+        {R"({"op":"publish","topic":"t","data":1,"series":1e3})", invalid, "series"},
+        {R"({"op":"publish","topic":"t","data":1,"series":1000000001})", invalid, "series"},
+        {R"({"op":"publish","topic":"t","data":1,"series":99999999999})", invalid, "series"},
         {R"({"op":"publish","topic":"t","base64":"a"})", ErrorCode::invalid_payload, "base64"},
         {R"({"op":"publish","topic":"t","base64":"AAA"})", ErrorCode::invalid_payload, "base64"},
         {R"({"op":"publish","topic":"t","base64":"AA-_"})", ErrorCode::invalid_payload, "base64"},
@@ -275,6 +283,16 @@ TEST(Command, IdsOnBothSidesOfTheLimit) {
     EXPECT_EQ(error_of("\"\""), ErrorCode::none);
     EXPECT_EQ(error_of("0"), ErrorCode::none);
     EXPECT_EQ(error_of("-0"), ErrorCode::none);
+}
+
+TEST(Command, SeriesUpToTheLimit) {
+    for (const uint32_t series : {1u, 17u, command_series_max}) {
+        const Parsed parsed(R"({"op":"publish","topic":"t","data":1,"series":)" +
+                            std::to_string(series) + "}");
+        EXPECT_EQ(parsed.only().error, ErrorCode::none);
+        EXPECT_EQ(parsed.only().series, series);
+    }
+    EXPECT_EQ(Parsed(R"({"op":"publish","topic":"t","data":1})").only().series, 0u);
 }
 
 TEST(Command, KeysOnBothSidesOfTheLimit) {

@@ -34,6 +34,16 @@ TEST(Reply, EveryObjectIsExactlyWhatTheProtocolSays) {
                                             .subscriptions_max = 1024}),
               R"({"op":"welcome","client":"c1","epoch":"e\"2","heartbeat_ms":25000,)"
               R"("timeout_ms":20000,"max_message_bytes":65536,"max_subscriptions":1024})");
+    EXPECT_TRUE(built(append_welcome, Welcome{.client = "c1",
+                                              .epoch = "e",
+                                              .heartbeat_ms = 1,
+                                              .timeout_ms = 1,
+                                              .message_bytes_max = 1,
+                                              .subscriptions_max = 8,
+                                              .commands_per_second = 100,
+                                              .publishes_per_second = 10})
+                    .ends_with(R"("max_subscriptions":8,"max_commands_per_second":100,)"
+                               R"("max_publishes_per_second":10})"));
     EXPECT_EQ(built(append_unsubscribed, "\"two\""), R"({"op":"unsubscribed","id":"two"})");
     EXPECT_EQ(built(append_pong, "5"), R"({"op":"pong","id":5})");
     EXPECT_EQ(built(append_heartbeat), R"({"op":"heartbeat"})");

@@ -116,6 +116,21 @@ class Limits(unittest.TestCase):
             wait_until(lambda: broker.metrics()['fanfare_connections_closed_total{code="4101"}'] == 1,
                        10, "the end is counted")
 
+    def test_a_refused_publish_is_not_overtaken_by_its_series(self):
+        with Broker("--publish-rate", "20", *COMMON) as broker:
+            client = self.client(broker)
+            array = [{"op": "publish", "topic": "a", "id": number, "series": 1, "data": number}
+                     for number in range(30)]
+            client.send_frame(TEXT, json.dumps(array))
+            answers = {answer["id"]: answer for answer in (client.read_json() for _ in range(30))}
+            refused = [number for number in range(30) if answers[number]["op"] == "error"]
+            self.assertEqual(list(range(min(refused), 30)), refused)
+            time.sleep(1)
+            client.command(op="publish", topic="a", id="again", series=1, data=0)
+            self.assertEqual(client.read_json()["code"], "rate_limited")
+            client.command(op="publish", topic="a", id="again", series=2, data=0)
+            self.assertEqual(client.read_json()["op"], "published")
+
     def test_a_flood_of_pings(self):
         with Broker("--command-rate", "10", "--subscriptions-max", "5", *COMMON) as broker:
             client = self.client(broker)

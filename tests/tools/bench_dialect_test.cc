@@ -72,6 +72,8 @@ TEST(Dialect, FanfareSpeaksItsProtocol) {
     EXPECT_EQ(kind_of(R"({"op":"welcome","client":"x"})"), Incoming::Kind::answered);
     EXPECT_EQ(kind_of(R"({"op":"subscribed","id":1})"), Incoming::Kind::answered);
     EXPECT_EQ(kind_of(R"({"op":"error","code":"forbidden"})"), Incoming::Kind::refused);
+    EXPECT_EQ(kind_of(R"({"op":"goodbye","code":"slow_consumer","retry_ms":1000})"),
+              Incoming::Kind::other);
     EXPECT_EQ(kind_of(R"({"op":"heartbeat"})"), Incoming::Kind::other);
     EXPECT_EQ(kind_of(R"({"op":"message","topic":"x","data":5})"), Incoming::Kind::other);
     EXPECT_EQ(dialect->answers_count(publisher, false), 1U);

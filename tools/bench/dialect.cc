@@ -94,7 +94,8 @@ Incoming FanfareDialect::other(std::string_view text) {
     const auto is = [text](std::string_view op) {
         return text.starts_with(R"({"op":")") && text.substr(7).starts_with(op);
     };
-    if (is("error\"") || is("goodbye\"")) return {.kind = Incoming::Kind::refused, .payload = text};
+    // A goodbye says no more than the Close frame that follows.
+    if (is("error\"")) return {.kind = Incoming::Kind::refused, .payload = text};
     if (is("welcome\"") || is("live\"") || is("subscribed\"")) {
         return {.kind = Incoming::Kind::answered, .cursor_object = text};
     }
