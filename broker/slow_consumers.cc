@@ -29,9 +29,15 @@ Overflow& SlowConsumers::overflow_of(base::Slot slot, Connection& connection) {
     if (connection.overflow == nullptr) {
         connection.overflow = std::make_unique<Overflow>();
         slow_.push(slot);
+        ++slow_count_;
         metrics_.add(Metric::slow_consumers_total);
     }
     return *connection.overflow;
+}
+
+void SlowConsumers::end_overflow(Connection& connection) {
+    connection.overflow.reset();
+    --slow_count_;
 }
 
 void SlowConsumers::deliver(base::Slot slot, std::string_view topic, OutboundMessage& message,
@@ -240,12 +246,12 @@ void SlowConsumers::forget(Connection& connection) {
     for (Overflow::Message& message : connection.overflow->held) {
         if (message.is_there()) take_out(connection, message);
     }
-    connection.overflow.reset();
+    end_overflow(connection);
 }
 
 void SlowConsumers::tend() {
     metrics_.set(Metric::held_bytes, held_bytes_);
-    metrics_.set(Metric::slow_consumers, slow_.count());
+    metrics_.set(Metric::slow_consumers, slow_count_);
     const uint64_t now_ns = reactor_.now_ns();
     if (slow_.is_empty() || now_ns < tended_at_ns_ + tend_interval_ns) return;
     tended_at_ns_ = now_ns;
@@ -266,7 +272,7 @@ void SlowConsumers::tend() {
             overflow.above_soft_since_ns + settings_.outbound_time_ns <= now_ns;
         if (has_aged || is_long_above) outbox_.doom(slot, *connection);
         if (overflow.is_idle() && overflow.above_soft_since_ns == 0) {
-            connection->overflow.reset();
+            end_overflow(*connection);
             continue;
         }
         slow_.push(slot);

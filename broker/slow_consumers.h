@@ -75,6 +75,7 @@ class SlowConsumers {
     static constexpr uint32_t tended_per_turn_max = 256;
 
     Overflow& overflow_of(base::Slot slot, Connection& connection);
+    void end_overflow(Connection& connection);
     void hold(Connection& connection, std::string_view topic, const Range& frame,
               topics::OnSlow policy);
     void take_out(Connection& connection, Overflow::Message& message);
@@ -93,7 +94,8 @@ class SlowConsumers {
     const Subscriptions& subscriptions_;
     ShardMetrics& metrics_;
     const Settings& settings_;
-    SlotFifo slow_;  // those with an overflow
+    SlotFifo slow_;            // those with an overflow, and some that are gone since
+    uint64_t slow_count_ = 0;  // the first of these
     uint64_t tended_at_ns_ = 0;
     uint64_t held_bytes_ = 0;  // of all connections
     // Scratch.

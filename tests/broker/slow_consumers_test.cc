@@ -93,6 +93,7 @@ class SlowConsumersTest : public ::testing::TestWithParam<uint32_t> {
     // The Close frame behind the last message that had begun to leave.
     void expect_slow_consumer_close() {
         EXPECT_TRUE(is_cut());
+        EXPECT_EQ(world_.metric(Metric::slow_consumers), 0u) << "it is closed, not slow";
         client_.read_on();
         const std::vector<Frame> frames = client_.take_frames();
         ASSERT_GE(frames.size(), 2u);
