@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "codec/base64.h"
+#include "codec/ip_address.h"
 #include "io/base/check.h"
 
 namespace codec {
@@ -28,11 +29,6 @@ bool is_digit(char character) {
     return character >= '0' && character <= '9';
 }
 
-bool is_hex_digit(char character) {
-    return is_digit(character) || (character >= 'a' && character <= 'f') ||
-           (character >= 'A' && character <= 'F');
-}
-
 bool is_letter(char character) {
     return (character >= 'a' && character <= 'z') || (character >= 'A' && character <= 'Z');
 }
@@ -44,8 +40,9 @@ bool is_name_character(char character) {
            punctuation.find(character) != std::string_view::npos;
 }
 
-bool is_address6_character(char character) {
-    return is_hex_digit(character) || character == ':' || character == '.';
+// An IPv4 address has no place between brackets.
+bool is_address6(std::string_view text) {
+    return text.find(':') != std::string_view::npos && parse_ip_address(text).has_value();
 }
 
 // Splits and checks "host[:port]"; false when it is none.
@@ -53,9 +50,8 @@ bool split_host(std::string_view text, HostPort& split) {
     size_t host_end = 0;
     if (text.starts_with('[')) {
         const size_t bracket = text.find(']');
-        if (bracket == std::string_view::npos || bracket < 3) return false;
-        const std::string_view address = text.substr(1, bracket - 1);
-        if (!std::all_of(address.begin(), address.end(), is_address6_character)) return false;
+        if (bracket == std::string_view::npos) return false;
+        if (!is_address6(text.substr(1, bracket - 1))) return false;
         host_end = bracket + 1;
     } else {
         while (host_end < text.size() && is_name_character(text[host_end])) ++host_end;

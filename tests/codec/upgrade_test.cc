@@ -217,10 +217,36 @@ TEST(Access, HostGrammar) {
           "[::1]:80", "[2001:db8::1.2.3.4]", "a_b", "a:", "[::1]:", "xn--bcher-kva.example"}) {
         EXPECT_TRUE(is_host(host)) << host;
     }
-    for (const std::string_view host :
-         {"",      ":80",    "a:65536", "a:123456",  "a:x", "a:-1", "a:80:80", "a b",
-          "a/b",   "user@a", "[",       "[]",        "[:]", "[::1", "::1",     "[::1]x",
-          "[::g]", "a,b:1/", "a\"",     "b\xc3\xbc", "a?b", "a#b",  "a%41",    "http://a"}) {
+    for (const std::string_view host : {"",
+                                        ":80",
+                                        "a:65536",
+                                        "a:123456",
+                                        "a:x",
+                                        "a:-1",
+                                        "a:80:80",
+                                        "a b",
+                                        "a/b",
+                                        "user@a",
+                                        "[",
+                                        "[]",
+                                        "[:]",
+                                        "[::1",
+                                        "::1",
+                                        "[::1]x",
+                                        "[80]",
+                                        "[127.0.0.1]",
+                                        "[1:2:3:4:5:6:7]",
+                                        "[1::2::3]",
+                                        "[12345::]",
+                                        "[::1%lo]",
+                                        "[::g]",
+                                        "a,b:1/",
+                                        "a\"",
+                                        "b\xc3\xbc",
+                                        "a?b",
+                                        "a#b",
+                                        "a%41",
+                                        "http://a"}) {
         EXPECT_FALSE(is_host(host)) << host;
     }
 }
