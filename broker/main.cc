@@ -193,7 +193,8 @@ void add_pub(CLI::App& command, tools::PubOptions& options) {
         "DATA, or the whole input, is one binary message.");
     kind->require_option(0, 1);
     broker::add_duration(command, "--give-up-after", options.give_up_after_ns,
-                         "End with 2 after trying to reconnect for this long.");
+                         "End with 2 after trying to reconnect for this long, and with 4 after "
+                         "everything was refused for its rate for this long.");
     command.footer(std::string(tools::exit_codes_help));
 }
 

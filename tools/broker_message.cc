@@ -140,6 +140,10 @@ void read_field(std::string_view key, value& field, BrokerMessage& message) {
         message.timeout_ms = number_of(field).value_or(0);
     } else if (key == "max_message_bytes") {
         message.message_bytes_max = number_of(field).value_or(0);
+    } else if (key == "max_commands_per_second") {
+        message.commands_per_second = number_of(field).value_or(0);
+    } else if (key == "max_publishes_per_second") {
+        message.publishes_per_second = number_of(field).value_or(0);
     }
 }
 

@@ -53,10 +53,13 @@ struct BrokerMessage {
     std::vector<std::string> messages;  // history: each one's JSON object as it stood there
 
     std::optional<uint64_t> missed;  // gap; nothing when unknown
-    uint64_t retry_ms = 0;           // goodbye
+    uint64_t retry_ms = 0;           // goodbye, and the error rate_limited
     uint64_t heartbeat_ms = 0;       // welcome
     uint64_t timeout_ms = 0;         // welcome
     uint64_t message_bytes_max = 0;  // welcome
+    // These two of the welcome as well; 0: any number.
+    uint64_t commands_per_second = 0;
+    uint64_t publishes_per_second = 0;
 };
 
 class BrokerMessageReader {

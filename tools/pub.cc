@@ -2,9 +2,9 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <limits>
-#include <map>
 #include <optional>
 #include <utility>
 
@@ -16,6 +16,7 @@
 #include "tools/exit_code.h"
 #include "tools/line_reader.h"
 #include "tools/output.h"
+#include "tools/publish_flow.h"
 #include "tools/publish_frame.h"
 #include "tools/seed.h"
 #include "tools/session.h"
@@ -29,6 +30,8 @@ constexpr std::string_view program = "fanfare pub";
 
 // Enough to keep a connection busy; beyond it reading the input waits for the broker.
 constexpr uint64_t unsent_bytes_max = base::mib;
+// More than any broker asks for in earnest.
+constexpr uint64_t retry_ms_max = 60'000;
 
 class Publisher {
   public:
@@ -37,6 +40,7 @@ class Publisher {
           lines_(options.in_fd),
           encoder_(options.topic, options.kind, seed),
           session_(seed),
+          flow_(seed),
           backoff_(seed) {}
 
     int run();
@@ -47,17 +51,17 @@ class Publisher {
     std::string check_key() const;
     std::string key_of(uint64_t id) const;
     std::optional<int> publish();
-    void send_again();
-    void send_more();
-    void send(std::string_view data);
+    void send_due();
+    void take_more();
+    void take(std::string_view data);
+    std::optional<int> give_up_if_refused();
     std::optional<int> handle_message();
     std::optional<int> handle_error();
     std::optional<int> wait_to_reconnect();
 
     bool reads_lines() const { return !single_.has_value(); }
     bool has_room() const {
-        return in_flight_.size() < publish_window_count &&
-               session_.unsent_bytes() < unsent_bytes_max;
+        return flow_.count() < publish_window_count && session_.unsent_bytes() < unsent_bytes_max;
     }
     std::string name_of(uint64_t id) const {
         return reads_lines() ? "line " + std::to_string(id) : "the message";
@@ -76,15 +80,13 @@ class Publisher {
 
     PublishEncoder encoder_;
     Session session_;
+    PublishFlow flow_;  // what is not confirmed, by its id, which is the number of its line
     Backoff backoff_;
     bool was_connected_ = false;  // at least once
     // Since when nothing has been confirmed for want of a connection; 0 while there is one that
     // works.
     uint64_t trouble_since_ns_ = 0;
 
-    // What was sent and not yet confirmed, by its id, which is the number of its line; the order is
-    // that of sending.
-    std::map<uint64_t, std::string> in_flight_;
     bool has_bad_input_ = false;
     bool has_refusal_ = false;
 };
@@ -147,7 +149,7 @@ int Publisher::run() {
     while (true) {
         if (session_.open(url_, base::never_ns)) {
             was_connected_ = true;
-            if (in_flight_.empty()) trouble_since_ns_ = 0;
+            if (flow_.is_empty()) trouble_since_ns_ = 0;
             if (const std::optional<int> exit_code = publish()) {
                 session_.close();
                 return *exit_code;
@@ -160,15 +162,17 @@ int Publisher::run() {
 // Publishes until all is confirmed or the broker refuses for good (the exit code), or the
 // connection has ended (nothing).
 std::optional<int> Publisher::publish() {
-    send_again();
+    flow_.connected(session_.publishes_per_second());
     while (true) {
-        send_more();
-        if (is_input_done_ && in_flight_.empty()) {
+        take_more();
+        send_due();
+        if (is_input_done_ && flow_.is_empty()) {
             if (has_refusal_) return exit_refused;
             return has_bad_input_ ? exit_usage : exit_ok;
         }
+        if (const std::optional<int> exit_code = give_up_if_refused()) return exit_code;
         const bool wants_input = !is_input_done_ && has_room();
-        switch (session_.next(base::never_ns, wants_input ? options_.in_fd : -1)) {
+        switch (session_.next(flow_.next_at_ns(), wants_input ? options_.in_fd : -1)) {
             case Session::Event::message:
                 if (const std::optional<int> exit_code = handle_message()) return exit_code;
                 break;
@@ -179,20 +183,34 @@ std::optional<int> Publisher::publish() {
     }
 }
 
-void Publisher::send_again() {
-    for (const auto& [id, frame] : in_flight_) session_.send(frame);
+void Publisher::send_due() {
+    while (const std::optional<std::string> command = flow_.next(monotonic_ns())) {
+        session_.send(*command);
+    }
 }
 
-// Sends what of the input is there and has room in the window.
-void Publisher::send_more() {
+// A broker that refuses all for so long does not mean the rate that it tells.
+std::optional<int> Publisher::give_up_if_refused() {
+    const uint64_t since_ns = flow_.refused_since_ns();
+    if (since_ns == 0 || monotonic_ns() - since_ns <= options_.give_up_after_ns) {
+        return std::nullopt;
+    }
+    say_status("rate_limited: the broker has refused everything for " +
+               readable_wait(options_.give_up_after_ns));
+    say_status("not confirmed: " + std::to_string(flow_.count()) + " of the messages");
+    return exit_refused;
+}
+
+// Takes what of the input is there and has room in the window.
+void Publisher::take_more() {
     if (!reads_lines()) {
-        if (!std::exchange(is_input_done_, true)) send(*single_);
+        if (!std::exchange(is_input_done_, true)) take(*single_);
         return;
     }
     std::string_view line;
     while (!is_input_done_ && has_room()) {
         switch (lines_.next(line)) {
-            case LineReader::Next::line: send(line); break;
+            case LineReader::Next::line: take(line); break;
             case LineReader::Next::too_long:
                 reject(lines_.lines_count(), "longer than 16 MiB");
                 break;
@@ -207,7 +225,7 @@ void Publisher::send_more() {
     }
 }
 
-void Publisher::send(std::string_view data) {
+void Publisher::take(std::string_view data) {
     const uint64_t id = reads_lines() ? lines_.lines_count() : 1;
     std::string frame;
     const std::string problem = encoder_.encode(id, key_of(id), data, frame);
@@ -217,21 +235,20 @@ void Publisher::send(std::string_view data) {
     }
     // A longer one would cost the connection, with everything in flight.
     const uint64_t frame_bytes_max = session_.message_bytes_max();
-    if (frame_bytes_max > 0 && frame.size() > frame_bytes_max) {
-        reject(id, std::to_string(frame.size()) +
-                       " bytes as a command; this broker takes at most " +
+    const uint64_t frame_bytes = frame.size() + flow_.added_bytes_max();
+    if (frame_bytes_max > 0 && frame_bytes > frame_bytes_max) {
+        reject(id, std::to_string(frame_bytes) + " bytes as a command; this broker takes at most " +
                        std::to_string(frame_bytes_max));
         return;
     }
-    session_.send(frame);
-    in_flight_.emplace(id, std::move(frame));
+    flow_.add(id, std::move(frame));
 }
 
 std::optional<int> Publisher::handle_message() {
     const BrokerMessage& message = session_.message();
     switch (message.op) {
         case BrokerMessage::Op::published:
-            if (message.id.has_value()) in_flight_.erase(*message.id);
+            if (message.id.has_value()) flow_.confirmed(*message.id);
             trouble_since_ns_ = 0;
             backoff_.reset();
             return std::nullopt;
@@ -264,8 +281,13 @@ std::optional<int> Publisher::handle_error() {
         say_status("the broker refused a command: " + text);
         return exit_refused;
     }
+    if (error.code == "rate_limited") {
+        const uint64_t retry_ms = std::min(error.retry_ms, retry_ms_max);
+        flow_.rate_limited(*error.id, retry_ms * base::ns_per_ms, monotonic_ns());
+        return std::nullopt;
+    }
     say_status(name_of(*error.id) + ": " + text);
-    in_flight_.erase(*error.id);
+    flow_.given_up(*error.id);
     has_refusal_ = true;
     return std::nullopt;
 }
@@ -279,8 +301,8 @@ std::optional<int> Publisher::wait_to_reconnect() {
     const bool is_hopeless = now_ns + wait_ns - trouble_since_ns_ > options_.give_up_after_ns;
     if (ending.kind != Ending::Kind::lost || !was_connected_ || is_hopeless) {
         say_status(ending.reason);
-        if (!in_flight_.empty())
-            say_status("not confirmed: " + std::to_string(in_flight_.size()) + " of the messages");
+        if (!flow_.is_empty())
+            say_status("not confirmed: " + std::to_string(flow_.count()) + " of the messages");
         return ending.kind == Ending::Kind::refused ? exit_refused : exit_cannot_connect;
     }
     say_status(ending.reason + "; reconnecting in " + readable_wait(wait_ns));

@@ -5,6 +5,7 @@
 // Limits: at most window_count publishes wait for their confirmation at any time. After a lost
 // connection those are sent again, in their order; none is lost silently. A line may so be
 // published twice, unless it has a key by which the broker knows it again. --help says so.
+// Where the broker limits how fast one may publish, it waits, as long as anything is taken at all.
 #pragma once
 
 #include <cstdint>
@@ -45,7 +46,8 @@ struct PubOptions {
     // --text    "Each message is text, even if it looks like JSON."
     // --binary  "DATA, or the whole input, is one binary message."
     PubKind kind = PubKind::automatic;
-    // --give-up-after DURATION  "End with 2 after trying to reconnect for this long."
+    // --give-up-after DURATION  "End with 2 after trying to reconnect for this long, and with 4
+    // after everything was refused for its rate for this long."
     uint64_t give_up_after_ns = 60 * base::ns_per_s;
 
     // What is not for the command line: main leaves these alone.

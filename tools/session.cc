@@ -74,6 +74,12 @@ bool Session::open(const Url& url, uint64_t deadline_ns) {
         return false;
     }
     message_bytes_max_ = message_.message_bytes_max;
+    // A publish is a command too.
+    publishes_per_second_ = message_.publishes_per_second;
+    if (publishes_per_second_ == 0 || (message_.commands_per_second > 0 &&
+                                       message_.commands_per_second < publishes_per_second_)) {
+        publishes_per_second_ = message_.commands_per_second;
+    }
     const uint64_t silence_ms =
         std::min(message_.heartbeat_ms, milliseconds_max) + message_.timeout_ms;
     if (message_.heartbeat_ms > 0) {

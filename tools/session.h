@@ -66,6 +66,8 @@ class Session {
     // When the broker was heard last, be it by a pong.
     uint64_t last_heard_ns() const { return client_.last_heard_ns(); }
     uint64_t message_bytes_max() const { return message_bytes_max_; }
+    // How many publishes the broker takes; 0: any number.
+    uint64_t publishes_per_second() const { return publishes_per_second_; }
 
   private:
     Event end(Ending ending);
@@ -82,6 +84,7 @@ class Session {
     // From the welcome.
     uint64_t silence_max_ns_ = base::never_ns;
     uint64_t message_bytes_max_ = 0;
+    uint64_t publishes_per_second_ = 0;
 
     // From the goodbye, for the ending that follows it.
     std::string goodbye_reason_;

@@ -96,13 +96,15 @@ export interface Options {
     backoffMaxMs?: number;
     /** An attempt has this long until the welcome; default 10,000. */
     connectTimeoutMs?: number;
-    /** So many publishes and reads may wait while there is no connection; default 100. */
+    /** So many publishes and reads may wait, for a connection or for the broker's rate; default 100. */
     queueMax?: number;
     /**
      * A publish without an answer is repeated for so long; default 240,000. Less than the broker's
      * --idempotency-window.
      */
     repeatWithinMs?: number;
+    /** What the broker refuses for its rate is sent again for so long; default 60,000. */
+    refusedMaxMs?: number;
 }
 
 export class FanfareError extends Error {

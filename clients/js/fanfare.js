@@ -11,6 +11,8 @@
 //     the reconnect, or an event says that something is missing: "unrecovered" or "gap".
 //  3. A promise of publish() is fulfilled when the message has its place in the order, and rejected
 //     with `outcome_unknown` when nobody can tell; then the message is never sent again.
+//  4. Publishes keep their order and the broker's rates: what is refused for its rate is sent
+//     again, before all that came later.
 
 const protocolName = "fanfare.v1";
 const probeMsMax = 5_000;
@@ -177,6 +179,17 @@ export class Fanfare {
     #requests = new Map(); // id → a publish or a history, until it is answered; in their order
     #keyPrefix;
 
+    // How fast requests go out. What the network bunches together must not be refused, so the
+    // bursts are half of those that the broker takes.
+    #intervalMs = 0;
+    #leadMs = 0; // how far sending may be ahead of the pace
+    #paceMs = 0; // when the next would be due without a lead
+    #series = 1; // after a refused publish the broker takes none of the same series
+    #isHeld = false; // something was refused, so nothing goes out
+    #heldUntilMs = 0;
+    #isStopped = false; // requests wait, and new ones stand behind them
+    #flowTimer = null;
+
     #subscribers = new Set();
     #joins = new Map(); // id → Join
     #shared = null; // the cursor of all live subscribers
@@ -192,6 +205,7 @@ export class Fanfare {
             connectTimeoutMs: 10_000,
             queueMax: 100,
             repeatWithinMs: 240_000, // less than the broker's --idempotency-window
+            refusedMaxMs: 60_000,
             ...options,
         };
         if (typeof this.#options.WebSocket !== "function") {
@@ -318,7 +332,9 @@ export class Fanfare {
         this.#isProbing = false;
         this.#state = "connecting";
         this.#cutJoins();
+        clearTimeout(this.#flowTimer);
         for (const [id, request] of this.#requests) {
+            request.isOut = false;
             if (request.sentMs !== null && !request.isRead && request.key === null) {
                 this.#reject(id, new FanfareError("outcome_unknown", "lost before its answer"));
             }
@@ -342,6 +358,7 @@ export class Fanfare {
         if (this.#state === "closed") return;
         this.#state = "closed";
         this.#dropSocket();
+        clearTimeout(this.#flowTimer);
         globalThis.removeEventListener?.("online", this.#wake);
         globalThis.removeEventListener?.("pageshow", this.#wake);
         globalThis.document?.removeEventListener("visibilitychange", this.#wake);
@@ -366,10 +383,15 @@ export class Fanfare {
             if (isOtherEpoch) join.forgetPositions();
             this.#sendJoin(id, join);
         }
+        this.#intervalMs = 1_000 / this.#rate;
+        this.#leadMs = Math.max(0, 500 - this.#intervalMs);
+        this.#paceMs = 0; // a new connection has a whole burst
+        this.#isHeld = false;
         for (const [id, request] of this.#requests) {
-            if (this.#isSafeToSend(request)) this.#sendRequest(id, request);
-            else this.#reject(id, new FanfareError("outcome_unknown", "the key may be forgotten"));
+            if (this.#isSafeToSend(request)) continue;
+            this.#reject(id, new FanfareError("outcome_unknown", "the key may be forgotten"));
         }
+        this.#flow();
         this.#watch();
         this.#emit("state", { state: "open" });
     }
@@ -428,28 +450,100 @@ export class Fanfare {
         return new Promise((resolve, reject) => {
             if (this.#state === "closed") throw new FanfareError("closed", "the client is closed");
             const { queueMax } = this.#options;
-            if (this.#state !== "open" && this.#requests.size >= queueMax) {
-                throw new FanfareError("queue_full", `${queueMax} wait for a connection already`);
+            const isFree = this.#state === "open" && !this.#isStopped;
+            if (!isFree && this.#waiting().length >= queueMax) {
+                throw new FanfareError("queue_full", `${queueMax} wait already`);
             }
             const id = this.#nextId++;
             // As text, now: the caller may change the object before it is sent, or sent again.
             const text = JSON.stringify({ ...command, id });
             const isRead = command.op === "history";
             const key = command.key ?? null;
-            const request = { text, resolve, reject, isRead, key, sentMs: null, epoch: null };
+            const request = {
+                text, resolve, reject, isRead, key, sentMs: null, epoch: null, isOut: false,
+            };
             this.#requests.set(id, request);
-            if (this.#state === "open") this.#sendRequest(id, request);
+            if (isFree) this.#flow([[id, request]]);
         });
     }
 
+    #waiting() {
+        return [...this.#requests].filter(([, request]) => !request.isOut);
+    }
+
+    // Requests per second, as the broker told; a publish is a command too.
+    get #rate() {
+        const { max_commands_per_second, max_publishes_per_second } = this.#welcome;
+        return Math.min(max_commands_per_second ?? Infinity, max_publishes_per_second ?? Infinity);
+    }
+
+    // Sends what waits, in its order, as far as the pace allows.
+    #flow(waiting = this.#waiting()) {
+        clearTimeout(this.#flowTimer);
+        this.#isStopped = false;
+        for (const [id, request] of waiting) {
+            const waitMs = this.#waitMs();
+            if (waitMs > 0) {
+                this.#isStopped = true;
+                if (waitMs < Infinity) {
+                    this.#flowTimer = setTimeout(() => this.#flow(), waitMs);
+                }
+                return;
+            }
+            if (this.#isHeld) this.#series = this.#series % 1e9 + 1;
+            this.#isHeld = false;
+            this.#sendRequest(id, request);
+        }
+    }
+
+    #waitMs() {
+        const now = performance.now();
+        const paceMs = this.#paceMs - this.#leadMs - now;
+        if (!this.#isHeld) return paceMs;
+        // What is out stands before what was refused, or is still to be refused.
+        if (this.#waiting().length < this.#requests.size) return Infinity;
+        return Math.max(paceMs, this.#heldUntilMs - now);
+    }
+
     #sendRequest(id, request) {
-        const error = this.#send(request.text);
+        let { text } = request;
+        if (this.#rate < Infinity && !request.isRead) {
+            text = `${text.slice(0, -1)},"series":${this.#series}}`;
+        }
+        const error = this.#send(text);
         if (error !== null) {
             this.#reject(id, error);
-        } else if (request.sentMs === null) {
+            return;
+        }
+        request.isOut = true;
+        this.#paceMs = Math.max(this.#paceMs, performance.now()) + this.#intervalMs;
+        if (request.sentMs === null) {
             request.sentMs = Date.now(); // performance.now() may stand still in sleep
             request.epoch = this.#welcome.epoch;
         }
+    }
+
+    // Refused for the rate: comes again later, but not for ever. Answers whether it does.
+    #holdBack(id, retryMs = 2_000 * Math.random()) {
+        const one = this.#requests.get(id) ?? this.#joins.get(id);
+        const now = performance.now();
+        one.refusedMs ??= now;
+        if (now - one.refusedMs > this.#options.refusedMaxMs) return false;
+        if (this.#joins.has(id)) {
+            const again = () => { if (this.#joins.get(id) === one) this.#sendJoin(id, one); };
+            setTimeout(again, retryMs * (1 + Math.random() * this.#joins.size));
+            return true;
+        }
+        one.isOut = false;
+        if (one.key === null) one.sentMs = null; // so it was not taken
+        if (!this.#isHeld) {
+            this.#isHeld = true;
+            this.#heldUntilMs = now + retryMs;
+            this.#intervalMs ||= retryMs;
+            this.#paceMs = this.#heldUntilMs + this.#leadMs; // the broker has no room for more
+        }
+        this.#flow();
+        return true;
     }
 
     // A publish that was sent before is safe as long as the broker knows its key: for a time, and
@@ -463,6 +557,7 @@ export class Fanfare {
     #reject(id, error) {
         this.#requests.get(id).reject(error);
         this.#requests.delete(id);
+        if (this.#isHeld && this.#state === "open") this.#flow();
     }
 
     // Subscriptions.
@@ -648,9 +743,12 @@ export class Fanfare {
     #answered(frame) {
         this.#requests.get(frame.id)?.resolve(frame);
         this.#requests.delete(frame.id);
+        if (this.#isHeld) this.#flow();
     }
 
-    #refused({ id, code, reason }) {
+    #refused({ id, code, reason, retry_ms }) {
+        const isOurs = this.#joins.has(id) || this.#requests.has(id);
+        if (isOurs && code === "rate_limited" && this.#holdBack(id, retry_ms)) return;
         const error = new FanfareError(code, reason);
         if (this.#joins.has(id)) this.#refuseJoin(id, error);
         else if (this.#requests.has(id)) this.#reject(id, error);

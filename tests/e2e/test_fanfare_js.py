@@ -94,6 +94,23 @@ class FanfareJsTest(unittest.TestCase):
         self.assertGreater(page.count("recovered"), CUTS_COUNT // 4)
         self.assertEqual(0, page.count("unrecovered") + page.count("gap") + page.count("error"))
 
+    def test_it_keeps_the_rate_and_the_order_while_connections_are_cut(self):
+        with Broker("--workers", "2", "--publish-rate", "100", *RULE) as broker:
+            with CuttingProxy(broker.port, 10, SEED, 500, 6_000) as proxy:
+                began = time.monotonic()
+                page = self.start_page(f"ws://127.0.0.1:{proxy.port}/ws")
+                wait_until(lambda: proxy.cuts_count == 10, TIMEOUT_S, "all cuts")
+                time.sleep(2)
+                page.stop_publishing()
+                end = page.next("end")
+                lasted = time.monotonic() - began
+        self.assertEqual([], end["refused"])
+        self.assertEqual(list(range(end["publishedCount"])), sorted(end["received"]))
+        self.assert_in_order_of_topics(end["received"])
+        # A burst for each connection, and what the rate gives.
+        self.assertLess(end["publishedCount"], 100 * (lasted + 11))
+        self.assertGreater(end["publishedCount"], 100)
+
     def test_the_broker_serves_it(self):
         with Broker() as broker:
             response = broker.get("/fanfare.js")

@@ -12,7 +12,7 @@ import time
 import unittest
 
 import broker_process
-from broker_process import Broker, wait_until
+from broker_process import Broker, run_fanfare, wait_until
 from raw_client import CONTINUATION, PING, PONG, TEXT, RawClient, frame, upgrade_request
 
 PROXY_SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
@@ -115,6 +115,19 @@ class Limits(unittest.TestCase):
             client.close()
             wait_until(lambda: broker.metrics()['fanfare_connections_closed_total{code="4101"}'] == 1,
                        10, "the end is counted")
+
+    def test_fanfare_pub_keeps_the_rate_and_the_order(self):
+        with Broker("--publish-rate", "40", *COMMON) as broker:
+            reader = self.client(broker)
+            reader.command(op="subscribe", id=1, filter="paced")
+            reader.read_op("subscribed")
+            lines = b"".join(b"%d\n" % number for number in range(100))
+            began = time.monotonic()
+            result = run_fanfare("pub", "--url", broker.url, "paced", input_bytes=lines)
+            self.assertEqual((0, ""), (result.returncode, result.stderr))
+            self.assertGreater(time.monotonic() - began, 1)
+            self.assertEqual(list(range(100)),
+                             [reader.read_op("message")["data"] for _ in range(100)])
 
     def test_a_refused_publish_is_not_overtaken_by_its_series(self):
         with Broker("--publish-rate", "20", *COMMON) as broker:

@@ -325,6 +325,101 @@ TEST(Pub, ADrainingOrOverloadedBrokerIsAskedAgain) {
     }
 }
 
+std::string welcome_with_rate(int publishes_per_second) {
+    return R"({"op":"welcome","heartbeat_ms":25000,"timeout_ms":20000,)"
+           R"("max_message_bytes":200,"max_publishes_per_second":)" +
+           std::to_string(publishes_per_second) + "}";
+}
+
+std::string in_series(std::string command, int series) {
+    command.pop_back();
+    return command + ",\"series\":" + std::to_string(series) + "}";
+}
+
+std::string rate_limited(int id, int retry_ms) {
+    std::string error = error_for(id, "rate_limited");
+    error.pop_back();
+    return error + ",\"retry_ms\":" + std::to_string(retry_ms) + "}";
+}
+
+TEST(Pub, WaitsAndKeepsTheOrderWhereItsRateIsRefused) {
+    PubRun run("1\n2\n3\n4\n");
+    Lines again;
+    uint64_t waited_ns = 0;
+    run.against([&](FakeConnection& connection, int) {
+        connection.accept(FakeConnection::text_frame(welcome_with_rate(1'000)));
+        Lines first;
+        for (int line = 1; line <= 4; ++line) first.push_back(connection.read_text());
+        EXPECT_EQ(first[3], in_series(command(4, R"("data":4)"), 1));
+        connection.confirm(first[0]);
+        connection.send_text(rate_limited(2, 120));
+        const uint64_t refused_ns = tools::monotonic_ns();
+        connection.send_text(rate_limited(3, 1));
+        EXPECT_TRUE(connection.is_quiet_for(200)) << "one of them is not answered yet";
+        connection.send_text(rate_limited(4, 1));
+        for (int line = 2; line <= 4; ++line) {
+            again.push_back(connection.read_text());
+            if (line == 2) waited_ns = tools::monotonic_ns() - refused_ns;
+            connection.confirm(again.back());
+        }
+        static_cast<void>(connection.receive());
+    });
+    EXPECT_EQ(run.exit_code, tools::exit_ok);
+    EXPECT_EQ(again, (Lines{in_series(command(2, R"("data":2)"), 2),
+                            in_series(command(3, R"("data":3)"), 2),
+                            in_series(command(4, R"("data":4)"), 2)}));
+    EXPECT_GE(waited_ns, 120 * base::ns_per_ms);
+}
+
+TEST(Pub, KeepsBelowTheRateThatItIsTold) {
+    PubRun run("1\n2\n3\n4\n5\n6\n");
+    const uint64_t began_ns = tools::monotonic_ns();
+    run.against([&](FakeConnection& connection, int) {
+        connection.accept(FakeConnection::text_frame(welcome_with_rate(8)));
+        for (int line = 1; line <= 4; ++line) connection.confirm(connection.read_text());
+        EXPECT_TRUE(connection.is_quiet_for(60)) << "half a burst, and then one every 125 ms";
+        for (int line = 5; line <= 6; ++line) connection.confirm(connection.read_text());
+        static_cast<void>(connection.receive());
+    });
+    EXPECT_EQ(run.exit_code, tools::exit_ok);
+    EXPECT_GE(tools::monotonic_ns() - began_ns, 250 * base::ns_per_ms);
+}
+
+TEST(Pub, GivesUpOnARateThatLetsNothingThrough) {
+    PubRun run("1\n2\n");
+    run.options.give_up_after_ns = 300 * base::ns_per_ms;
+    int refusals_count = 0;
+    run.against([&](FakeConnection& connection, int) {
+        connection.accept(FakeConnection::text_frame(welcome_with_rate(1'000)));
+        for (std::string text = connection.read_text(); !text.empty();
+             text = connection.read_text()) {
+            connection.send_text(
+                rate_limited(text.find("\"id\":1,") != std::string::npos ? 1 : 2, 50));
+            ++refusals_count;
+        }
+    });
+    EXPECT_EQ(run.exit_code, tools::exit_refused);
+    EXPECT_TRUE(run.status.contains("rate_limited: the broker has refused everything for "));
+    EXPECT_TRUE(run.status.contains("not confirmed: 2 of the messages"));
+    EXPECT_GE(refusals_count, 4);
+    EXPECT_LE(refusals_count, 14);
+}
+
+TEST(Pub, CountsTheSeriesIntoTheLargestFrame) {
+    const std::string fits(200 - command(1, R"("text":"")").size() - 20, 'x');
+    PubRun run(fits + "\n" + fits + "x\n");
+    Lines commands;
+    run.against([&](FakeConnection& connection, int) {
+        connection.accept(FakeConnection::text_frame(welcome_with_rate(10)));
+        commands.push_back(connection.read_text());
+        connection.confirm(commands.back());
+        static_cast<void>(connection.receive());
+    });
+    EXPECT_EQ(run.exit_code, tools::exit_usage);
+    EXPECT_TRUE(
+        run.status.contains("line 2: 201 bytes as a command; this broker takes at most 200"));
+}
+
 TEST(Pub, AnErrorWithoutAnIdIsTheEnd) {
     PubRun run("");
     run.options.data = "1";
