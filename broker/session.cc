@@ -70,7 +70,8 @@ std::span<uint8_t> Session::pump(base::Slot slot, Connection& connection,
         .fragments_max =
             static_cast<uint16_t>(connection.is_echo ? 0 : parts_.settings.fragments_max),
         .allows_compression = connection.deflate_window_bits != 0};
-    while (connection.state == State::open) {
+    // What a doomed one says would be done, but could not be answered any more.
+    while (connection.state == State::open && !connection.is_doomed) {
         if (is_backlogged(connection)) {
             pause(slot, connection, Pause::backlog);
             return bytes;
@@ -163,7 +164,7 @@ Pause Session::execute_frame(base::Slot slot, Connection& connection, std::strin
         return Pause::none;
     }
     for (; first < result.commands_count; ++first) {
-        if (connection.state != State::open) return Pause::none;
+        if (connection.state != State::open || connection.is_doomed) return Pause::none;
         if (first > 0 && is_backlogged(connection)) return Pause::backlog;
         const codec::Command& command = parts_.parser.command(first);
         const Pacing::Kind kind =

@@ -374,6 +374,26 @@ TEST(Session, ASlowConsumerThatNeverReadsIsCut) {
     EXPECT_EQ(world.metric(Metric::outbound_bytes), 0u);
 }
 
+// In the turn in which it passes the limit: what it says then could not be answered.
+TEST(Session, AConnectionThatIsAboutToBeClosedIsNotListenedTo) {
+    WorldOptions options;
+    options.settings.outbound_soft_bytes = 1'024;
+    options.settings.outbound_hard_bytes = 1'024;
+    World world(options);
+    const Peer reader = world.client();
+    reader.subscribe("a");
+    const Peer deaf = world.client();
+    deaf.stall();
+    std::vector<std::string> commands(500, R"({"op":"ping","id":1})");
+    commands.push_back(R"({"op":"publish","topic":"a","data":1})");
+    deaf.say(array_of(commands));
+    EXPECT_EQ(world.metric(Metric::websockets), 1U);
+    EXPECT_LT(world.metric(Metric::commands_total), 100U);
+    EXPECT_TRUE(reader.take_texts().empty());
+    deaf.read_on();
+    EXPECT_EQ(deaf.take_frames().back().close_code, 4100);
+}
+
 TEST(Session, AMessageLargerThanTheLimitReachesAnEmptyQueue) {
     WorldOptions options;
     options.settings.outbound_soft_bytes = 1'000;
