@@ -44,6 +44,10 @@ constexpr OperationEntry operations[] = {
     {{"read", &Probe::read}, IORING_OP_READ},
 };
 
+constexpr OperationEntry install_operation = {{"fixed_fd_install", &Probe::install},
+                                              op_fixed_fd_install};
+
+// What the reactor needs.
 template <class Visitor>
 void for_each_entry(Visitor visit) {
     for (const FeatureEntry& feature : features) visit(feature.entry);
@@ -64,9 +68,11 @@ std::string Probe::missing() const {
 
 std::string Probe::text() const {
     std::string line = "io_uring:";
-    for_each_entry([&](const Entry& entry) {
+    const auto append = [&](const Entry& entry) {
         line += std::string(" ") + (this->*entry.member ? "" : "no-") + entry.name;
-    });
+    };
+    for_each_entry(append);
+    append(install_operation.entry);
     return line;
 }
 
@@ -91,6 +97,7 @@ Probe probe_ring(io_uring& ring) {
     for (const OperationEntry& operation : operations) {
         probe.*operation.entry.member = io_uring_opcode_supported(answer, operation.operation) != 0;
     }
+    probe.install = io_uring_opcode_supported(answer, install_operation.operation) != 0;
     io_uring_free_probe(answer);
     return probe;
 }

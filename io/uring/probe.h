@@ -25,6 +25,8 @@ struct Probe {
     bool cancel = false;
     bool message_ring = false;
     bool read = false;
+    // What it uses where it is there.
+    bool install = false;  // Linux 6.8: a shutdown needs no worker thread
 
     // The names of what the reactor needs and this kernel lacks, separated by commas; empty when it
     // has all.

@@ -89,6 +89,7 @@ struct Reactor::Impl {
     Token accept_arm(Ring& ring, Listener& listener);
     void stopping_advance(uint16_t number);
     static void close_submit(Ring& ring, uint32_t entry, base::Slot slot);
+    static void shutdown_by_worker(Ring& ring, uint32_t entry, int how);
 
     void wait(uint64_t deadline_ns);
     void collect();
@@ -97,6 +98,7 @@ struct Reactor::Impl {
     void on_accept(Ring& ring, uint32_t entry_index, int32_t result);
     void on_recv(Ring& ring, base::Slot slot, const io_uring_cqe& cqe);
     void on_close(Ring& ring, base::Slot slot, int32_t result);
+    static void on_installed(Ring& ring, uint32_t entry, int how, int32_t fd);
     static void on_shutdown(Ring& ring, uint32_t entry);
 
     uint32_t in_flight_count(const Ring& ring) const;

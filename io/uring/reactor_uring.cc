@@ -70,18 +70,32 @@ void Reactor::Impl::send(Socket socket, base::Slot slot, std::span<const iovec> 
     ++ring.sends;
 }
 
+// The kernel hands a shutdown to a worker thread, whose wake-up costs several times what the
+// shutdown does. So, where it can be done, the socket is lent a descriptor for a moment, on which
+// shutdown(2) is called when it is there.
 void Reactor::Impl::shutdown(Socket socket, Direction direction) {
     const SocketPlace place = SocketPlace::of(socket);
     Ring& ring = ring_of(place);
     Ring::SocketState& state = ring.state_of(place.entry);
     CHECK(state.is_open && state.shutdowns < UINT8_MAX);
-    io_uring_sqe* const sqe = ring.prepare();
-    const int how = direction == Direction::write ? SHUT_WR : SHUT_RDWR;
-    io_uring_prep_shutdown(sqe, static_cast<int>(place.entry), how);
-    sqe->flags |= IOSQE_FIXED_FILE;
-    tag(sqe, Token{{place.entry, 0}, TokenOp::shutdown});
     ++state.shutdowns;
     ++ring.shutdowns;
+    const int how = direction == Direction::write ? SHUT_WR : SHUT_RDWR;
+    if (!rings.front()->can_install) {
+        shutdown_by_worker(ring, place.entry, how);
+        return;
+    }
+    io_uring_sqe* const sqe = ring.prepare();
+    prep_fixed_fd_install(sqe, static_cast<int>(place.entry));
+    sqe->flags |= IOSQE_FIXED_FILE;
+    tag(sqe, Token{{place.entry, static_cast<uint32_t>(how)}, TokenOp::install});
+}
+
+void Reactor::Impl::shutdown_by_worker(Ring& ring, uint32_t entry, int how) {
+    io_uring_sqe* const sqe = ring.prepare();
+    io_uring_prep_shutdown(sqe, static_cast<int>(entry), how);
+    sqe->flags |= IOSQE_FIXED_FILE;
+    tag(sqe, Token{{entry, 0}, TokenOp::shutdown});
 }
 
 void Reactor::Impl::close(Socket socket, base::Slot slot) {
@@ -90,9 +104,8 @@ void Reactor::Impl::close(Socket socket, base::Slot slot) {
     Ring::SocketState& state = ring.state_of(place.entry);
     CHECK(state.is_open);
     state.is_open = false;
-    // The kernel hands a shutdown to a worker thread, which looks the descriptor up when it gets
-    // there. A close that overtook it would let it end whatever connection has the descriptor by
-    // then.
+    // Until its completion a shutdown names an entry of the table. A close that overtook it would
+    // let it end whatever connection has the entry by then.
     if (state.shutdowns > 0) {
         state.is_closing = true;
         state.close_slot = slot;
@@ -201,6 +214,9 @@ void Reactor::Impl::complete(Ring& ring, const io_uring_cqe& cqe) {
         case TokenOp::close: on_close(ring, token.slot, cqe.res); return;
         // Whatever shutdown(2) answered is fine: -ENOTCONN says that the peer was faster.
         case TokenOp::shutdown: on_shutdown(ring, token.slot.index); return;
+        case TokenOp::install:
+            on_installed(ring, token.slot.index, static_cast<int>(token.slot.generation), cqe.res);
+            return;
         // -ENOENT and -EALREADY: the request had ended or was about to, and its own completion says
         // how.
         case TokenOp::cancel: return;
@@ -240,6 +256,17 @@ void Reactor::Impl::on_close(Ring& ring, base::Slot slot, int32_t result) {
     }
     if (!was_adopted) --ring.accepted_held;
     events.push_back(Event{.op = Op::close, .result = result, .slot = slot});
+}
+
+void Reactor::Impl::on_installed(Ring& ring, uint32_t entry, int how, int32_t fd) {
+    // -EMFILE, -ENFILE, -ENOMEM: there is no room for a descriptor.
+    if (fd < 0) {
+        shutdown_by_worker(ring, entry, how);
+        return;
+    }
+    static_cast<void>(::shutdown(fd, how));
+    ::close(fd);  // the table has a reference of its own
+    on_shutdown(ring, entry);
 }
 
 void Reactor::Impl::on_shutdown(Ring& ring, uint32_t entry) {

@@ -75,7 +75,9 @@ std::string Ring::open_queues() {
     if (result < 0) return setup_error_text(-result);
     is_open = true;
     if (number > 0) return {};
-    const std::string missing = probe_ring(ring).missing();
+    const Probe probe = probe_ring(ring);
+    can_install = probe.install;
+    const std::string missing = probe.missing();
     if (!missing.empty()) {
         return "this kernel's io_uring lacks " + missing + ": Linux 6.1 or newer is needed";
     }
@@ -95,8 +97,9 @@ void Ring::start() {
     // Saves the kernel a look-up of the ring per system call. Where it is refused (a thread can
     // have 16 of them), nothing is lost but that.
     static_cast<void>(io_uring_register_ring_fd(&ring));
-    // shutdown is the one operation that the kernel always hands to a worker thread. Without a
-    // limit a mass of closing connections would start a mass of them.
+    // shutdown is the one operation that the kernel always hands to a worker thread (where it
+    // cannot be done otherwise, see Reactor::Impl::shutdown). Without a limit a mass of closing
+    // connections would start a mass of them.
     unsigned workers[2] = {1, 1};
     static_cast<void>(io_uring_register_iowq_max_workers(&ring, workers));
 }

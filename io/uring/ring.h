@@ -108,6 +108,7 @@ struct Ring {
     io_uring ring{};
     bool is_open = false;
     bool is_started = false;
+    bool can_install = false;  // a shutdown needs no worker thread; only the first ring knows
     RecvBuffers buffers;
     SendArena arena;
 

@@ -15,6 +15,7 @@ enum class TokenOp : uint8_t {
     send,          // slot: the connection's
     close,         // slot: the connection's
     shutdown,      // slot.index: the socket
+    install,       // slot.index: the socket, which is to be shut down; slot.generation: how
     cancel,        // an attempt to end another request; that one's completion tells the outcome
     wake_sent,     // slot.index: the shard that could not be woken (success is silent)
     wake_arrived,  // another shard's wake, posted into this ring

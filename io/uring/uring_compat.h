@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 
 namespace io {
 
@@ -19,6 +20,13 @@ inline constexpr unsigned int file_index_any = IORING_FILE_INDEX_ALLOC - 1;
     const long result =
         syscall(SYS_io_uring_register, ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, nullptr, 0);
     return result < 0 ? -errno : 0;
+}
+
+// IORING_OP_FIXED_FD_INSTALL (Linux 6.8): gives an entry of the table a descriptor of the process
+// too, which is the result.
+inline constexpr uint8_t op_fixed_fd_install = 54;
+inline void prep_fixed_fd_install(io_uring_sqe* sqe, int index) {
+    io_uring_prep_rw(op_fixed_fd_install, sqe, index, nullptr, 0, 0);
 }
 
 }  // namespace io

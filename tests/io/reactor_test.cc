@@ -18,7 +18,9 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <filesystem>
 #include <functional>
+#include <iterator>
 #include <memory>
 #include <set>
 #include <string>
@@ -561,6 +563,39 @@ TEST_P(ReactorTest, shutdown_of_writing_lets_the_peer_finish) {
     EXPECT_EQ(await(Op::send, slot_1).result, -EPIPE);
     drop_peer(client);
     EXPECT_EQ(await(Op::recv, slot_1).result, 0);
+    close_socket(socket, slot_1);
+}
+
+// Where the process has no room for a descriptor, or the kernel is too old to lend one.
+TEST_P(ReactorTest, a_shutdown_needs_no_free_descriptor) {
+    int client = -1;
+    const Socket socket = accepted(client);
+    reactor_->recv_start(socket, slot_1);
+    rlimit limit{};
+    ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    const rlimit none{.rlim_cur = 1, .rlim_max = limit.rlim_max};
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+    reactor_->shutdown(socket, Direction::write);
+    settle();
+    EXPECT_EQ(read_once(client), 0);
+    reactor_->shutdown(socket, Direction::both);
+    EXPECT_EQ(await(Op::recv, slot_1).result, 0);
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    close_socket(socket, slot_1);
+}
+
+TEST_P(ReactorTest, shutdowns_leave_no_descriptor_behind) {
+    const auto descriptors_count = [] {
+        const std::filesystem::directory_iterator all("/proc/self/fd");
+        return std::distance(begin(all), end(all));
+    };
+    int client = -1;
+    const Socket socket = accepted(client);
+    const auto before = descriptors_count();
+    reactor_->shutdown(socket, Direction::write);
+    reactor_->shutdown(socket, Direction::both);
+    settle();
+    EXPECT_EQ(descriptors_count(), before);
     close_socket(socket, slot_1);
 }
 

@@ -72,6 +72,14 @@ TEST(probe, names_what_is_missing) {
     EXPECT_NE(probe.text().find(" msg_ring"), std::string::npos);
 }
 
+TEST(probe, what_only_helps_is_told_and_not_missed) {
+    io::Probe probe;
+    EXPECT_EQ(probe.missing().find("fixed_fd_install"), std::string::npos);
+    EXPECT_NE(probe.text().find("no-fixed_fd_install"), std::string::npos);
+    probe.install = true;
+    EXPECT_NE(probe.text().find(" fixed_fd_install"), std::string::npos);
+}
+
 TEST(probe, every_way_to_be_refused_names_its_cure) {
     EXPECT_NE(io::setup_error_text(ENOSYS).find("6.1"), std::string::npos);
     EXPECT_NE(io::setup_error_text(EINVAL).find("6.1"), std::string::npos);
