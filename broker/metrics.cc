@@ -1,5 +1,7 @@
 #include "broker/metrics.h"
 
+#include <array>
+#include <bit>
 #include <cstdio>
 
 #include "io/base/units.h"
@@ -54,6 +56,20 @@ constexpr HistogramDescription histograms[] = {
     FANFARE_HISTOGRAMS(FANFARE_X)
 #undef FANFARE_X
 };
+
+// Where to look for the bucket of a duration: by its width in bits, the bucket of the shortest such
+// duration.
+constexpr std::array<uint8_t, 65> first_rows = [] {
+    std::array<uint8_t, 65> rows{};
+    for (size_t width = 1; width < rows.size(); ++width) {
+        const uint64_t shortest_ns = uint64_t{1} << (width - 1);
+        while (rows[width] < std::size(histogram_bounds_ns) &&
+               shortest_ns > histogram_bounds_ns[rows[width]]) {
+            ++rows[width];
+        }
+    }
+    return rows;
+}();
 
 size_t closed_row(uint16_t code) {
     for (size_t row = 0; row + 1 < std::size(closed_codes); ++row) {
@@ -111,8 +127,7 @@ void ShardMetrics::count_closed(uint16_t code) {
 
 void ShardMetrics::observe(Distribution distribution, uint64_t duration_ns) {
     Histogram& histogram = histograms_[static_cast<uint8_t>(distribution)];
-    // Most are short, and found at once.
-    size_t row = 0;
+    size_t row = first_rows[std::bit_width(duration_ns)];
     while (row < std::size(histogram_bounds_ns) && duration_ns > histogram_bounds_ns[row]) ++row;
     bump(histogram.buckets[row], 1);
     bump(histogram.sum_ns, duration_ns);

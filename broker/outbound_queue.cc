@@ -142,6 +142,12 @@ void OutboundQueue::coalesce(ChunkPool& chunks) {
 
 uint32_t OutboundQueue::gather(std::span<iovec> parts, ChunkPool& chunks) {
     CHECK(!is_in_flight() && !is_empty());
+    if (stream_.count() == 1 && control_.count() == 0) {
+        const Range& only = stream_[0];
+        parts[0] = iovec{only.data(), only.size()};
+        in_flight_bytes_ = only.size();
+        return 1;
+    }
     splice_control();
     coalesce(chunks);
     const uint32_t count = std::min(stream_.count(), static_cast<uint32_t>(parts.size()));

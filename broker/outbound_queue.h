@@ -71,6 +71,18 @@ class OutboundQueue {
 
     // Appends frames to the ordered stream. Takes a reference of its own where it needs one.
     void push(const Range& range);
+    // The same for frames that lie right behind the last ones, which is the usual case when many
+    // messages are published at once. False, and nothing happens, when they do not (or the range is
+    // none), or when the queue would grow beyond `most_bytes`.
+    [[nodiscard]] bool extend(const Range& range, uint64_t most_bytes) {
+        if (stream_.count() == 0) return false;
+        Range& last = stream_.back();
+        if (last.chunk != range.chunk || last.end != range.begin) return false;
+        if (uint64_t{backlog_bytes_} + range.size() > most_bytes) return false;
+        last.end = range.end;
+        backlog_bytes_ += range.size();
+        return true;
+    }
     // Appends whole frames that may overtake the ordered stream.
     void push_control(const Range& range);
     // Watches what was pushed last by push_control(), which has left when has_watched_left() says

@@ -110,12 +110,22 @@ void Outbox::fan_out(OutboundMessage& message, std::span<const uint32_t> subscri
                      std::vector<uint32_t>& slow) {
     const Urgency urgency =
         subscribers.size() > prompt_subscribers_max ? Urgency::bulk : Urgency::prompt;
+    const uint64_t soft_bytes = settings_.outbound_soft_bytes;
     uint64_t deliveries = 0;
+    uint64_t extended_count = 0;
     for (const uint32_t subscriber : subscribers) {
         Connection& connection = connections_.at_index(subscriber);
+        // The short way: one frame more behind those that wait. So the connection is listed or has
+        // a send in flight already (invariant 2), or it is tried again after a failed one.
+        if (connection.deflate_window_bits == 0 && !connection.is_slow &&
+            (urgency == Urgency::bulk || connection.is_prompt) &&
+            connection.queue.extend(message.plain, soft_bytes)) {
+            ++extended_count;
+            continue;
+        }
         const Range& frame = frame_of(connection, message);
         const uint64_t backlog = connection.queue.backlog_bytes();
-        const bool is_full = backlog > 0 && backlog + frame.size() > settings_.outbound_soft_bytes;
+        const bool is_full = backlog > 0 && backlog + frame.size() > soft_bytes;
         if (is_full || connection.is_slow) {
             slow.push_back(subscriber);
             continue;
@@ -124,7 +134,8 @@ void Outbox::fan_out(OutboundMessage& message, std::span<const uint32_t> subscri
         pushed(connections_.slot_of(subscriber), connection, frame, urgency);
         ++deliveries;
     }
-    metrics_.add(Metric::deliveries_total, deliveries);
+    outbound_bytes_ += extended_count * message.plain.size();
+    metrics_.add(Metric::deliveries_total, deliveries + extended_count);
 }
 
 bool Outbox::has_room(const Connection& connection, OutboundMessage& message) {
@@ -255,13 +266,11 @@ void Outbox::send_raw(base::Slot slot, std::string_view bytes) {
     chunks_.release(range);
 }
 
-void Outbox::sent(base::Slot slot, int32_t result) {
-    Connection& connection = connections_.at(slot);
-    const uint32_t before_bytes = connection.queue.backlog_bytes();
+void Outbox::sent(base::Slot slot, Connection& connection, int32_t result) {
     const uint32_t bytes = result > 0 ? static_cast<uint32_t>(result) : 0;
     const uint32_t gathered_bytes = connection.queue.in_flight_bytes();
     connection.queue.sent(bytes, chunks_);
-    account(connection, before_bytes);
+    outbound_bytes_ -= bytes;
     metrics_.add(Metric::sends_total);
     metrics_.add(Metric::sent_bytes_total, bytes);
     if (result <= 0) return;
@@ -294,15 +303,12 @@ void Outbox::drop_all(Connection& connection) {
     account(connection, before_bytes);
 }
 
-bool Outbox::send(base::Slot slot) {
-    Connection& connection = connections_.at(slot);
+bool Outbox::send(base::Slot slot, Connection& connection) {
     const bool may_send =
         connection.state != ConnectionState::joining && connection.state != ConnectionState::closed;
     if (!may_send || connection.queue.is_empty() || connection.queue.is_in_flight()) return false;
     iovec parts[io::iovecs_per_send_max];
-    const uint32_t before_bytes = connection.queue.backlog_bytes();
     const uint32_t count = connection.queue.gather(parts, chunks_);
-    account(connection, before_bytes);
     connection.send_began_ns = reactor_.now_ns();
     // It stood in a list since an earlier send took what it was listed for.
     if (connection.waits_since_ns == 0) connection.waits_since_ns = connection.send_began_ns;
@@ -318,14 +324,14 @@ void Outbox::flush() {
         Connection* connection = connections_.find(slot);
         if (connection == nullptr) continue;
         connection->is_prompt_dirty = false;
-        if (send(slot)) ++sends;
+        if (send(slot, *connection)) ++sends;
     }
     while (!bulk_.is_empty() && sends < sends_per_turn_max) {
         const base::Slot slot = bulk_.pop();
         Connection* connection = connections_.find(slot);
         if (connection == nullptr) continue;
         connection->is_dirty = false;
-        if (send(slot)) ++sends;
+        if (send(slot, *connection)) ++sends;
     }
     metrics_.set(Metric::outbound_bytes, outbound_bytes_);
     metrics_.set(Metric::chunk_memory_bytes, chunks_.held_bytes());

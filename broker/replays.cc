@@ -581,6 +581,7 @@ void Replays::on_unsubscribe(base::Slot slot, Connection& connection,
 }
 
 void Replays::on_sent(base::Slot slot, Connection& connection) {
+    if (connection.catch_up == nullptr && connection.stream_lag == nullptr) return;
     if (2 * connection.queue.backlog_bytes() > parts_.settings.outbound_soft_bytes) return;
     for (CatchUp* catch_up : all_of(connection)) {
         if (catch_up == nullptr || !std::exchange(catch_up->wants_room, false)) continue;

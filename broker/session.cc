@@ -539,8 +539,7 @@ void Session::resume_paused() {
     }
 }
 
-void Session::sent(base::Slot slot) {
-    Connection& connection = parts_.connections.at(slot);
+void Session::sent(base::Slot slot, Connection& connection) {
     parts_.slow_consumers.on_sent(slot, connection);
     parts_.replays.on_sent(slot, connection);
     if (connection.pause == Pause::backlog && !is_backlogged(connection)) resume(slot);

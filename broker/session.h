@@ -81,7 +81,7 @@ class Session {
     // From now on nothing is executed any more; pings and Close frames are still answered.
     void drain() { is_draining_ = true; }
     // After a completed send: resumes if the backlog was the reason.
-    void sent(base::Slot slot);
+    void sent(base::Slot slot, Connection& connection);
 
   private:
     static constexpr uint32_t resumes_per_turn_max = 64;

@@ -379,7 +379,7 @@ void Shard::Impl::on_recv_end(base::Slot slot, Connection& connection, int32_t r
 
 void Shard::Impl::on_send(const io::Event& event) {
     Connection& connection = connections.at(event.slot);
-    outbox.sent(event.slot, event.result);
+    outbox.sent(event.slot, connection, event.result);
     if (event.result < 0) {
         on_send_failed(event.slot, event.result);
         return;
@@ -387,7 +387,7 @@ void Shard::Impl::on_send(const io::Event& event) {
     heartbeat.sent(connection);
     switch (connection.state) {
         case State::http: http.sent(event.slot); return;
-        case State::open: session.sent(event.slot); return;
+        case State::open: session.sent(event.slot, connection); return;
         case State::closing:
         case State::lingering:
         case State::joining: lifecycle.advance(event.slot); return;

@@ -5,36 +5,50 @@
 // twice.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
+#include <utility>
 #include <vector>
 
+#include "io/base/check.h"
 #include "io/base/slab.h"
 
 namespace broker {
 
 class SlotFifo {
   public:
-    bool is_empty() const { return head_ == slots_.size(); }
-    size_t count() const { return slots_.size() - head_; }
-    void push(base::Slot slot) { slots_.push_back(slot); }
+    bool is_empty() const { return count_ == 0; }
+    size_t count() const { return count_; }
+
+    void push(base::Slot slot) {
+        if (count_ == ring_.size()) grow();
+        ring_[(head_ + count_) & (ring_.size() - 1)] = slot;
+        ++count_;
+    }
 
     base::Slot pop() {
-        const base::Slot slot = slots_[head_++];
-        if (head_ == slots_.size()) {
-            slots_.clear();
-            head_ = 0;
-        } else if (head_ >= compact_count && head_ * 2 >= slots_.size()) {
-            slots_.erase(slots_.begin(), slots_.begin() + static_cast<ptrdiff_t>(head_));
-            head_ = 0;
-        }
+        DCHECK(count_ > 0);
+        const base::Slot slot = ring_[head_];
+        head_ = (head_ + 1) & (ring_.size() - 1);
+        --count_;
         return slot;
     }
 
   private:
-    static constexpr size_t compact_count = 1024;
+    static constexpr size_t capacity_min = 16;
 
-    std::vector<base::Slot> slots_;
+    void grow() {
+        std::vector<base::Slot> grown(std::max(capacity_min, 2 * ring_.size()));
+        for (size_t index = 0; index < count_; ++index) {
+            grown[index] = ring_[(head_ + index) & (ring_.size() - 1)];
+        }
+        ring_ = std::move(grown);
+        head_ = 0;
+    }
+
+    std::vector<base::Slot> ring_;  // empty, or a power of two
     size_t head_ = 0;
+    size_t count_ = 0;
 };
 
 }  // namespace broker

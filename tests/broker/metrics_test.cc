@@ -2,10 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <iterator>
 #include <map>
 #include <set>
 #include <sstream>
 #include <string>
+#include <vector>
 
 #include "broker/close_codes.h"
 #include "broker/settings.h"
@@ -191,6 +194,25 @@ TEST(Metrics, TurnsFallIntoTheirBuckets) {
     EXPECT_EQ(exposition.value("fanfare_turn_seconds_bucket{shard=\"0\",le=\"+Inf\"}"), 3u);
     EXPECT_EQ(exposition.value("fanfare_turn_seconds_count{shard=\"0\"}"), 3u);
     EXPECT_EQ(exposition.samples().at("fanfare_turn_seconds_sum{shard=\"0\"}"), "5.000020001");
+}
+
+TEST(Metrics, EveryDurationFallsIntoTheFirstBucketWhoseBoundItDoesNotPass) {
+    std::vector<uint64_t> durations_ns = {0, 1, UINT64_MAX};
+    for (const uint64_t bound_ns : histogram_bounds_ns) {
+        for (const uint64_t ns : {bound_ns - 1, bound_ns, bound_ns + 1}) durations_ns.push_back(ns);
+    }
+    for (int bit = 0; bit < 64; ++bit) {
+        durations_ns.push_back(uint64_t{1} << bit);
+        durations_ns.push_back((uint64_t{1} << bit) - 1);
+    }
+    for (const uint64_t duration_ns : durations_ns) {
+        ShardMetrics metrics;
+        metrics.observe(Distribution::turn_seconds, duration_ns);
+        const auto* const bucket = std::lower_bound(std::begin(histogram_bounds_ns),
+                                                    std::end(histogram_bounds_ns), duration_ns);
+        const auto row = static_cast<size_t>(bucket - std::begin(histogram_bounds_ns));
+        EXPECT_EQ(metrics.observed(Distribution::turn_seconds, row), 1u) << duration_ns;
+    }
 }
 
 TEST(Metrics, EveryHistogramHasItsOwnCells) {

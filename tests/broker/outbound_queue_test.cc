@@ -112,6 +112,31 @@ TEST(OutboundQueue, ManyNeighboursAreOneBufferOfOneSend) {
     EXPECT_EQ(wire.gathered, expected);
 }
 
+TEST(OutboundQueue, GrowsByNeighboursUpToTheLimitAndByNothingElse) {
+    Wire wire;
+    const std::string frame = frame_of(Opcode::text, "one of many");
+    const uint64_t two_bytes = 2 * frame.size();
+    const Range first = wire.encode(frame);
+    EXPECT_FALSE(wire.queue.extend(first, two_bytes)) << "nothing is queued that it could extend";
+    EXPECT_FALSE(wire.queue.extend(Range{}, two_bytes));
+    wire.queue.push(first);
+    EXPECT_FALSE(wire.queue.extend(first, two_bytes)) << "it does not lie behind itself";
+    EXPECT_FALSE(wire.queue.extend(Range{}, two_bytes));
+    const Range second = wire.encode(frame);
+    EXPECT_FALSE(wire.queue.extend(second, two_bytes - 1));
+    EXPECT_EQ(wire.queue.backlog_bytes(), frame.size());
+    EXPECT_EQ(wire.gather(), frame.size());
+    EXPECT_TRUE(wire.queue.extend(second, two_bytes)) << "what is in flight may be extended";
+    EXPECT_EQ(wire.queue.backlog_bytes(), two_bytes);
+    wire.step_aside();
+    const Range apart = wire.encode(frame);
+    EXPECT_FALSE(wire.queue.extend(apart, UINT64_MAX));
+    for (const Range& range : {first, second, apart}) wire.chunks.release(range);
+    wire.sent(static_cast<uint32_t>(frame.size()));
+    wire.send_all();
+    EXPECT_EQ(wire.out, frame + frame);
+}
+
 TEST(OutboundQueue, ScatteredSmallRangesAreCopiedTogether) {
     for (const int count : {3, 4}) {
         Wire wire;
