@@ -7,7 +7,8 @@ Rounds alternate between the servers, and the table has the medians. Servers tha
 are left out, which the result says; bench/peers/README.md tells where they come from.
 
     bench/compare.py build/release --rounds 1 --seconds 1        a try, some minutes
-    bench/compare.py build/release --write                       five rounds, into RESULTS.md
+    bench/compare.py build/release --write                       three rounds, some twenty minutes,
+                                                                 into RESULTS.md
 """
 
 import argparse
@@ -70,31 +71,55 @@ http {{
 """
 
 
+class Target(NamedTuple):
+    """What Fanfare wants to be: its figure at most `most` times the best of the others."""
+    text: str
+    most: float
+    of: str = "peers"                # or "floor-send"
+    figure: Optional[str] = None     # of figures_of(); None: what cost_of() takes
+    is_rate: bool = False            # more is better: at least `most` times
+    most_absolute: Optional[float] = None
+
+
 class Row(NamedTuple):
     name: str
     title: str
     bench: List[str]  # arguments of `fanfare bench`
     figure: str       # "delivery", "connection", "memory" or "latency"
     floor: Optional[List[str]] = None  # OUTSTANDING PAYLOAD, where the floor has a counterpart
+    targets: List[Target] = []
+    is_of_workers: bool = False  # one worker and two of Fanfare, and no other server
 
 
 ROWS = [
     Row("fanout-1", "1 → 1,000, 64 B, 1 on the way", ["fanout", "--window", "1"], "delivery",
-        ["1", "64"]),
+        ["1", "64"], [Target("at or below a loop of send(2)", 1.0, of="floor-send"),
+                      Target("below the best peer", 1.0)]),
     Row("fanout-16", "1 → 1,000, 64 B, 16 on the way", ["fanout", "--window", "16"], "delivery",
-        ["16", "64"]),
+        ["16", "64"], [Target("≤ 0.95 of the best peer", 0.95)]),
     Row("fanout-256", "1 → 1,000, 64 B, 256 on the way", ["fanout", "--window", "256"],
-        "delivery", ["256", "64"]),
+        "delivery", ["256", "64"],
+        [Target("≤ 0.1 µs, and ≤ 0.4 of the best peer", 0.4, most_absolute=0.1)]),
     Row("fanout-1000B", "1 → 1,000, 1,000 B, 16 on the way",
-        ["fanout", "--window", "16", "--payload", "1000"], "delivery", ["16", "1000"]),
+        ["fanout", "--window", "16", "--payload", "1000"], "delivery", ["16", "1000"],
+        [Target("≤ 0.95 of the best peer", 0.95)]),
     Row("rooms", "1,000 in 100 rooms, 20 publishers, 64 on the way",
-        ["rooms", "--topics", "100", "--publishers", "20", "--window", "64"], "delivery"),
+        ["rooms", "--topics", "100", "--publishers", "20", "--window", "64"], "delivery",
+        targets=[Target("≤ 0.85 of the best peer", 0.85)]),
     Row("fanin", "1,000 publishers → 1, 1,000 on the way", ["fanin", "--window", "1000"],
-        "delivery"),
-    Row("latency", "1 → 1,000 at half of the best peer's rate", ["fanout"], "latency"),
+        "delivery", targets=[Target("≥ 1.5 × the best peer's messages/s", 1.5, figure="per_s",
+                                    is_rate=True)]),
+    Row("latency", "1 → 1,000 at half of the best peer's rate", ["fanout"], "latency",
+        targets=[Target("p50 below every peer", 1.0, figure="p50"),
+                 Target("p99 below every peer", 1.0, figure="p99")]),
     Row("upgrades", "connect, subscribe, disconnect", ["churn", "--clients", "100"],
-        "connection"),
+        "connection", targets=[Target("below the best peer", 1.0)]),
     Row("idle", "5,000 idle subscribers", ["idle", "--clients", "5000"], "memory"),
+    Row("workers", "1 → 1,000, 64 B, 16 on the way", ["fanout", "--window", "16"], "delivery",
+        is_of_workers=True),
+    Row("workers-rooms", "1,000 in 100 rooms, 20 publishers, 64 on the way",
+        ["rooms", "--topics", "100", "--publishers", "20", "--window", "64"], "delivery",
+        is_of_workers=True),
 ]
 
 
@@ -142,11 +167,11 @@ class Server:
         return process.pid
 
     @contextlib.contextmanager
-    def running(self, core: int):
+    def running(self, cores: str):
         """Yields the port and the process whose CPU counts."""
         with tempfile.TemporaryDirectory(prefix="compare-") as folder:
             port = unused_port()
-            command = ["taskset", "-c", str(core), *self.command(port, pathlib.Path(folder))]
+            command = ["taskset", "-c", cores, *self.command(port, pathlib.Path(folder))]
             with open(pathlib.Path(folder) / "log", "wb") as log:
                 process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
                                            stderr=log, preexec_fn=die_with_parent,
@@ -179,11 +204,11 @@ def first_line(*command) -> str:
 class Fanfare(Server):
     name, title = "fanfare", "Fanfare"
 
-    def __init__(self, program):
-        self.program = program
+    def __init__(self, program, workers=1):
+        self.program, self.workers = program, workers
 
     def command(self, port, folder):
-        return [self.program, "serve", "--workers", "1", "--listen", f"127.0.0.1:{port}",
+        return [self.program, "serve", "--workers", str(self.workers), "--listen", f"127.0.0.1:{port}",
                 "--connections-max", "9000", "--log-level", "warn"]
 
     def version(self):
@@ -191,6 +216,15 @@ class Fanfare(Server):
 
     def bench_arguments(self, port):
         return ["--url", f"ws://127.0.0.1:{port}/ws"]
+
+
+class FanfareWorkers(Fanfare):
+    """For the comparison of workers, which run on all cores."""
+
+    def __init__(self, program, workers):
+        super().__init__(program, workers)
+        self.name = f"workers-{workers}"
+        self.title = f"{workers} worker" + ("s" if workers > 1 else "")
 
 
 class Bun(Server):
@@ -286,6 +320,7 @@ class Comparison:
         self.options = options
         self.fanfare = str(options.build / "fanfare")
         self.servers = servers
+        self.workers = [FanfareWorkers(self.fanfare, count) for count in (1, 2)]
         self.found: Dict[tuple, List[dict]] = {}  # (row, server) → what each round found
         self.failed: Dict[tuple, str] = {}
         self.rate = 0.0
@@ -318,7 +353,8 @@ class Comparison:
         self.keep(row, server.name, lambda: self.measure_server(row, server, more))
 
     def measure_server(self, row, server, more):
-        with server.running(self.options.server_core) as (port, pid):
+        cores = f"0-{os.cpu_count() - 1}" if row.is_of_workers else str(self.options.server_core)
+        with server.running(cores) as (port, pid):
             return self.bench(row, server.bench_arguments(port) + more, pid)
 
     def keep(self, row, name, measure):
@@ -334,10 +370,10 @@ class Comparison:
             self.failed[key] = str(error).replace("\n", " ")[:200]
             self.say(f"    {name:12} FAILED: {self.failed[key]}")
 
-    def measure_floor(self, row: Row, mode: str):
+    def measure_floor(self, row: Row, mode: str, clients="1000"):
         options = self.options
         result = subprocess.run(
-            [str(options.build / "bench" / "floor"), "1000", mode, *row.floor,
+            [str(options.build / "bench" / "floor"), clients, mode, *row.floor,
              str(options.seconds), str(options.server_core), str(options.load_core)],
             capture_output=True, text=True, check=False, timeout=20 + 4 * options.seconds,
             preexec_fn=die_with_parent)
@@ -368,7 +404,7 @@ class Comparison:
                 self.say(f"round {number + 1} of {self.options.rounds}: {row.title}")
                 if row.figure == "latency" and self.rate == 0:
                     self.find_rate()
-                for server in servers:
+                for server in self.workers if row.is_of_workers else servers:
                     self.measure(row, server)
                 for mode in ("send", "uring") if row.floor and self.options.floor else ():
                     self.keep(row, f"floor-{mode}", lambda m=mode: self.measure_floor(row, m))
@@ -435,6 +471,59 @@ def cell(comparison, row, name, own) -> str:
     return text + (" †" if is_load_bound else "")
 
 
+def median_figures(comparison, row, name) -> Optional[Dict[str, float]]:
+    rounds = comparison.found.get((row.name, name))
+    return median_of(row, rounds) if rounds else None
+
+
+def others_of(comparison, row, target) -> Dict[str, Dict[str, float]]:
+    """By the name of each server that the target is about, its figures."""
+    names = [server.name for server in comparison.servers if server.name != "fanfare"]
+    if target.of != "peers":
+        names = [target.of]
+    found = {name: median_figures(comparison, row, name) for name in names}
+    return {name: figures for name, figures in found.items() if figures}
+
+
+def target_line(comparison, row, target) -> str:
+    own = median_figures(comparison, row, "fanfare")
+    others = others_of(comparison, row, target)
+    if own is None or not others:
+        return f"| {row.title} | {target.text} | – | – | – | not measured |"
+
+    def value_of(figures):
+        return figures[target.figure] if target.figure else cost_of(row, figures)
+
+    best = (max if target.is_rate else min)(others, key=lambda name: value_of(others[name]))
+    ratio = value_of(own) / value_of(others[best])
+    is_met = ratio >= target.most if target.is_rate else ratio <= target.most
+    if target.most_absolute is not None:
+        is_met = is_met and value_of(own) <= target.most_absolute
+    return (f"| {row.title} | {target.text} | {number_text(value_of(own))} | "
+            f"{number_text(value_of(others[best]))} ({best}) | {ratio:.2f} | "
+            f"{'yes' if is_met else '**no**'} |")
+
+
+def number_text(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def targets_table(comparison, rows) -> str:
+    lines = ["| | wanted | Fanfare | best of the others | ratio | met |", "|---|---|---|---|---|---|"]
+    lines += [target_line(comparison, row, target) for row in rows for target in row.targets]
+    return "\n".join(lines) + "\n"
+
+
+def workers_table(comparison, rows) -> str:
+    columns = [(server.name, server.title) for server in comparison.workers]
+    lines = ["| | " + " | ".join(title for _, title in columns) + " |",
+             "|---" * (len(columns) + 1) + "|"]
+    for row in rows:
+        cells = [cell(comparison, row, name, None) for name, _ in columns]
+        lines.append(f"| {row.title} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def table(comparison, rows, columns) -> str:
     lines = ["| | " + " | ".join(title for _, title in columns) + " |",
              "|---" * (len(columns) + 1) + "|"]
@@ -452,7 +541,7 @@ def picture(comparison, rows, columns) -> str:
     height_bar, gap, left, width = 14, 26, 150, 520
     parts, y = [], 30
     for row in rows:
-        if row.figure != "delivery":
+        if row.figure != "delivery" or row.is_of_workers:
             continue
         costs = {}
         for name, _ in columns:
@@ -495,13 +584,17 @@ def commit_text() -> str:
     return first_line("git", "-C", str(FOLDER), "describe", "--always", "--dirty")
 
 
+def when_text(options) -> str:
+    return (f"{options.rounds} rounds of {options.seconds:g} s on "
+            f"{datetime.date.today().isoformat()}, commit {commit_text()}. Machine: "
+            f"{machine_text()}")
+
+
 def section(comparison, rows, columns, skipped) -> str:
     options = comparison.options
     lines = ["## Beside other servers", "",
-             f"`bench/compare.py`, {options.rounds} rounds of {options.seconds:g} s on "
-             f"{datetime.date.today().isoformat()}, commit {commit_text()}. Machine: "
-             f"{machine_text()}. The server alone on core {options.server_core} (one worker, one "
-             f"thread), the load on core {options.load_core}; medians.", "",
+             f"`bench/compare.py`, {when_text(options)}. The server alone on core "
+             f"{options.server_core} (one worker, one thread), the load on core {options.load_core}; medians.", "",
              "Of a delivery: the server's CPU time, deliveries per second, and bytes on the wire as "
              "received. Of a connection: CPU time and connections per second. Of an idle one: "
              "resident memory of the process. Latency: p50 / p99 / p99.9 in ms"
@@ -509,8 +602,19 @@ def section(comparison, rows, columns, skipped) -> str:
              ", counted from when a message was due. **n×**: its cost divided by Fanfare's (for "
              "latency p99), so that above 1 is dearer. †: the load was the bottleneck, so the rate "
              "(not the CPU per delivery) could be higher.", ""]
-    lines.append(table(comparison, rows, columns))
-    lines += ["![Deliveries per second of CPU](comparison.svg)", ""]
+    rows_of_workers = [row for row in rows if row.is_of_workers]
+    rows = [row for row in rows if not row.is_of_workers]
+    if rows:
+        lines += [table(comparison, rows, columns),
+                  "![Deliveries per second of CPU](comparison.svg)", "",
+                  "What is wanted, in µs of the server's CPU (latency in ms) unless it says "
+                  "messages/s; the ratio is Fanfare's figure divided by the best of the others:", "",
+                  targets_table(comparison, rows)]
+    if rows_of_workers:
+        lines += [f"One worker and two, both free to run on all {os.cpu_count()} cores, of which "
+                  "the load needs one: of a delivery the CPU time of all workers together, "
+                  "deliveries per second, and bytes on the wire.", "",
+                  workers_table(comparison, rows_of_workers)]
     versions = [f"{server.title}: {server.version()}" for server in comparison.servers]
     lines.append("Versions: " + "; ".join(versions) + ".")
     for (row, name), reason in comparison.failed.items():
@@ -520,12 +624,12 @@ def section(comparison, rows, columns, skipped) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_section(file: pathlib.Path, text: str):
+def write_section(file: pathlib.Path, text: str, begin_mark=BEGIN_MARK, end_mark=END_MARK):
     whole = file.read_text()
-    block = f"{BEGIN_MARK}\n{text}{END_MARK}\n"
-    if BEGIN_MARK in whole:
-        begin = whole.index(BEGIN_MARK)
-        end = whole.index(END_MARK) + len(END_MARK) + 1
+    block = f"{begin_mark}\n{text}{end_mark}\n"
+    if begin_mark in whole:
+        begin = whole.index(begin_mark)
+        end = whole.index(end_mark) + len(end_mark) + 1
         whole = whole[:begin] + block + whole[end:]
     else:
         whole = whole.rstrip("\n") + "\n\n" + block
@@ -537,8 +641,8 @@ def arguments():
                                      formatter_class=argparse.RawDescriptionHelpFormatter,
                                      epilog=__doc__.split("\n", 2)[2])
     parser.add_argument("build", type=pathlib.Path)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=5, help="of each figure")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=4, help="of each figure")
     parser.add_argument("--warmup", type=float, default=1)
     parser.add_argument("--server-core", type=int, default=0)
     parser.add_argument("--load-core", type=int, default=1)
