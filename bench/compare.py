@@ -310,9 +310,14 @@ class Nchan(Server):
                                                 "/sub/{topic}", "--publish-path", "/pub/{topic}"]
 
     def working_pid(self, process):
-        """The worker's, not the master's."""
-        children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
-        return int(children.split()[0])
+        """The worker's, not the master's, which listens before it has one."""
+        children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            if pids := children.read_text().split():
+                return int(pids[0])
+            time.sleep(0.02)
+        raise RuntimeError("it has no worker")
 
 
 class Comparison:
@@ -363,6 +368,8 @@ class Comparison:
             return
         try:
             found = measure()
+            if cost_of(row, figures_of(row, found)) <= 0:
+                raise RuntimeError("too little was done to be measured: more --seconds are needed")
             self.found.setdefault(key, []).append(found)
             self.say(f"    {name:12} {figure_text(row, found)}")
         except (RuntimeError, OSError, ValueError, subprocess.TimeoutExpired) as error:
