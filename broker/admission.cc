@@ -39,7 +39,7 @@ Admission::Admission(io::Reactor& reactor, base::Slab<Connection>& connections, 
 
 bool Admission::accepted(base::Slot slot, const io::PeerAddress& peer) {
     if (slot.index >= addresses_.size()) {
-        addresses_.resize(std::max<size_t>(slot.index + 1, addresses_.size() * 2));
+        addresses_.resize(size_t{slot.index} + 1);
     }
     addresses_[slot.index] = address_of(peer);
     if (is_trusted(slot)) return true;

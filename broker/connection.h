@@ -97,24 +97,26 @@ struct Connection {
     ConnectionState state = ConnectionState::http;
     Pause pause = Pause::none;
     bool recv_armed = false;
-    bool recv_stopping = false;  // recv_stop was called; the receive's last event is still to come
-    bool recv_starved = false;   // waits for a buffer in the shard's list
-    bool is_dirty = false;       // stands in the outbox's list
-    bool is_prompt_dirty = false;  // stands in the outbox's list of those that go first
-    bool is_prompt = false;        // something is queued that does not wait behind big fan-outs
-    bool is_slow = false;          // messages for it take the way of SlowConsumers and Replays
-    bool is_doomed = false;        // passed the hard limit; is closed at the end of the turn
-    bool is_over_limit = false;    // accepted only to be told that it is too many
-    bool is_over_address = false;  // the same, because its address has too many
-    bool is_counted = false;       // at the gate, for its address
-    bool is_browser = false;       // sent an Origin
-    bool is_echo = false;          // upgraded at /echo: messages go back as they came
-    bool peer_ended = false;       // the peer's end of stream has arrived
-    bool was_upgraded = false;
-    bool is_ping_awaited = false;     // no sign of life has come since the last ping was queued
-    bool is_ping_queued = false;      // its ping has not left yet
-    bool history_pending = false;     // another shard was asked for a page of history
-    bool close_frame_owed = false;    // the Close frame follows when nothing is in flight any more
+    bool recv_stopping : 1 =
+        false;  // recv_stop was called; the receive's last event is still to come
+    bool recv_starved : 1 = false;     // waits for a buffer in the shard's list
+    bool is_dirty = false;             // stands in the outbox's list
+    bool is_prompt_dirty = false;      // stands in the outbox's list of those that go first
+    bool is_prompt = false;            // something is queued that does not wait behind big fan-outs
+    bool is_slow = false;              // messages for it take the way of SlowConsumers and Replays
+    bool is_doomed : 1 = false;        // passed the hard limit; is closed at the end of the turn
+    bool is_over_limit : 1 = false;    // accepted only to be told that it is too many
+    bool is_over_address : 1 = false;  // the same, because its address has too many
+    bool is_counted : 1 = false;       // at the gate, for its address
+    bool is_browser : 1 = false;       // sent an Origin
+    bool is_echo : 1 = false;          // upgraded at /echo: messages go back as they came
+    bool peer_ended : 1 = false;       // the peer's end of stream has arrived
+    bool was_upgraded : 1 = false;
+    bool is_ping_awaited = false;      // no sign of life has come since the last ping was queued
+    bool is_ping_queued = false;       // its ping has not left yet
+    bool history_pending : 1 = false;  // another shard was asked for a page of history
+    bool close_frame_owed : 1 =
+        false;                        // the Close frame follows when nothing is in flight any more
     uint8_t deflate_window_bits = 0;  // of what we send; 0: compression was not negotiated
     uint16_t close_code = 0;          // sent or received; 0: none
     uint16_t ping_number = 0;         // of the last ping, which its pong repeats
@@ -152,6 +154,6 @@ struct Connection {
                !peer_ended && pause == Pause::none;
     }
 };
-static_assert(sizeof(Connection) <= 344);
+static_assert(sizeof(Connection) <= 248);  // with the slab's eight bytes four lines of the cache
 
 }  // namespace broker

@@ -64,7 +64,7 @@ void OutboundQueue::append(RangeList& list, const Range& range) {
 
 uint64_t OutboundQueue::oldest_chunk_number() const {
     CHECK(!is_empty());
-    return (stream_.count() > 0 ? stream_ : control_)[0].chunk->number;
+    return (stream_.count() > 0 ? stream_ : *control_)[0].chunk->number;
 }
 
 void OutboundQueue::push(const Range& range) {
@@ -74,13 +74,17 @@ void OutboundQueue::push(const Range& range) {
 void OutboundQueue::push_control(const Range& range) {
     // With nothing to overtake, the stream itself is the shortest way and keeps neighbours
     // together.
-    const bool leads = control_.count() == 0 && lead_bytes_ == backlog_bytes_;
-    append(leads ? stream_ : control_, range);
-    if (leads) lead_bytes_ += range.size();
+    if (control_ == nullptr && lead_bytes_ == backlog_bytes_) {
+        append(stream_, range);
+        lead_bytes_ += range.size();
+        return;
+    }
+    if (control_ == nullptr) control_ = std::make_unique<RangeList>();
+    append(*control_, range);
 }
 
 void OutboundQueue::watch_control() {
-    watched_bytes_ = control_.count() > 0 ? watched_is_staged : lead_bytes_;
+    watched_bytes_ = control_ != nullptr ? watched_is_staged : lead_bytes_;
 }
 
 void OutboundQueue::push_raw(const Range& range) {
@@ -91,7 +95,7 @@ void OutboundQueue::push_raw(const Range& range) {
 }
 
 void OutboundQueue::splice_control() {
-    if (control_.count() == 0) return;
+    if (control_ == nullptr) return;
     // Take what must not be overtaken off the front, put the control ranges there, and what was
     // taken before them.
     uint32_t left = lead_bytes_;
@@ -111,11 +115,12 @@ void OutboundQueue::splice_control() {
             left = 0;
         }
     }
-    while (control_.count() > 0) {
-        lead_bytes_ += control_.back().size();
-        stream_.push_front(control_.back());
-        control_.pop_back();
+    while (control_->count() > 0) {
+        lead_bytes_ += control_->back().size();
+        stream_.push_front(control_->back());
+        control_->pop_back();
     }
+    control_.reset();
     // With it have come control frames that were pushed later: they leave in the same send.
     if (watched_bytes_ == watched_is_staged) watched_bytes_ = lead_bytes_;
     while (lead.count() > 0) {
@@ -142,7 +147,7 @@ void OutboundQueue::coalesce(ChunkPool& chunks) {
 
 uint32_t OutboundQueue::gather(std::span<iovec> parts, ChunkPool& chunks) {
     CHECK(!is_in_flight() && !is_empty());
-    if (stream_.count() == 1 && control_.count() == 0) {
+    if (stream_.count() == 1 && control_ == nullptr) {
         const Range& only = stream_[0];
         parts[0] = iovec{only.data(), only.size()};
         in_flight_bytes_ = only.size();
@@ -229,10 +234,11 @@ void OutboundQueue::drop_to_boundary(ChunkPool& chunks) {
         chunks.release(stream_.back());
         stream_.pop_back();
     }
-    while (control_.count() > 0) {
-        chunks.release(control_.back());
-        control_.pop_back();
+    while (control_ != nullptr && control_->count() > 0) {
+        chunks.release(control_->back());
+        control_->pop_back();
     }
+    control_.reset();
     backlog_bytes_ = kept;
     lead_bytes_ = kept;
     watched_bytes_ = 0;

@@ -114,7 +114,7 @@ class OutboundQueue {
     void advance_boundary(uint32_t bytes);
 
     RangeList stream_;
-    RangeList control_;
+    std::unique_ptr<RangeList> control_;  // what is staged; null while nothing is
     uint32_t backlog_bytes_ = 0;
     uint32_t in_flight_bytes_ = 0;
     // Bytes at the front of stream_ that must leave before anything may overtake: the rest of a

@@ -106,6 +106,28 @@ const char* describe(Violation violation) {
     UNREACHABLE();
 }
 
+struct FrameDecoder::Pieces {
+    // The parts of a message, unmasked. Null: none came yet.
+    std::unique_ptr<uint8_t[]> message;
+    // The payload of a control frame, from its first piece until it was handed out.
+    std::unique_ptr<uint8_t[]> control;
+    // Payload bytes of the current frame that have not arrived.
+    uint64_t frame_bytes_left = 0;
+    uint32_t message_bytes = 0;
+    uint32_t message_capacity_bytes = 0;  // without the padding
+    uint32_t key = 0;                     // turned to the next byte of the current frame
+    uint16_t fragments_count = 0;         // of the unfinished message
+    // The beginning of a header; empty once the header was read.
+    uint8_t header[frame_header_bytes_max];
+    uint8_t header_bytes = 0;
+    uint8_t control_bytes = 0;
+    bool frame_fin = false;
+    bool is_message_compressed = false;  // the message that has begun and has not ended
+    // True from the call that handed the message out to the next one, which frees it.
+    bool message_delivered = false;
+    Utf8Check utf8;  // of the unfinished text message, unless it is compressed
+};
+
 FrameDecoder::FrameDecoder(Role role) : role_(role) {}
 FrameDecoder::~FrameDecoder() = default;
 FrameDecoder::FrameDecoder(FrameDecoder&&) noexcept = default;
@@ -139,10 +161,16 @@ Decoded FrameDecoder::next(std::span<uint8_t>& input, const FrameLimits& limits)
     }
 }
 
+FrameDecoder::Pieces& FrameDecoder::pieces() {
+    if (pieces_ == nullptr) pieces_ = std::make_unique<Pieces>();
+    return *pieces_;
+}
+
 uint64_t FrameDecoder::buffered_bytes() const {
+    if (pieces_ == nullptr) return 0;
     const uint64_t padding = base::readable_padding_bytes;
-    return (message_ ? message_capacity_bytes_ + padding : 0) +
-           (control_ ? control_payload_bytes_max + padding : 0);
+    return (pieces_->message ? pieces_->message_capacity_bytes + padding : 0) +
+           (pieces_->control ? control_payload_bytes_max + padding : 0);
 }
 
 Violation FrameDecoder::check_first_byte(uint8_t byte, const FrameLimits& limits) const {
@@ -160,7 +188,7 @@ Violation FrameDecoder::check_first_byte(uint8_t byte, const FrameLimits& limits
     const bool is_continuation = opcode == static_cast<uint8_t>(Opcode::continuation);
     const bool is_inside_message = message_opcode_ != Opcode::continuation;
     if (is_continuation && is_inside_message && limits.fragments_max > 0 &&
-        fragments_count_ >= limits.fragments_max) {
+        pieces_->fragments_count >= limits.fragments_max) {
         return Violation::fragments_too_many;
     }
     if (is_continuation == is_inside_message) return Violation::none;
@@ -201,8 +229,9 @@ Violation FrameDecoder::parse_header(std::span<const uint8_t> bytes, const Frame
             header.payload_bytes = get_big_endian(bytes.subspan(2, 8));
             if (header.payload_bytes <= UINT16_MAX) return Violation::length_not_minimal;
         }
+        const uint64_t earlier_bytes = pieces_ == nullptr ? 0 : pieces_->message_bytes;
         if (header.payload_bytes > limits.message_bytes_max ||
-            message_bytes_ + header.payload_bytes > limits.message_bytes_max) {
+            earlier_bytes + header.payload_bytes > limits.message_bytes_max) {
             return Violation::message_too_big;
         }
     }
@@ -216,26 +245,28 @@ Violation FrameDecoder::parse_header(std::span<const uint8_t> bytes, const Frame
     return Violation::none;
 }
 
-// Reads a header from the input, or from header_ when its beginning came earlier, and consumes it.
+// Reads a header from the input, or from the pieces when its beginning came earlier, and consumes
+// it.
 Violation FrameDecoder::take_header(std::span<uint8_t>& input, const FrameLimits& limits,
                                     Header& header) {
-    const size_t held_bytes = header_bytes_;
+    const size_t held_bytes = pieces_ == nullptr ? 0 : pieces_->header_bytes;
     std::span<const uint8_t> bytes = input;
     if (held_bytes > 0) {
-        const size_t taken = std::min(sizeof header_ - held_bytes, input.size());
-        std::memcpy(header_ + held_bytes, input.data(), taken);
-        bytes = {header_, held_bytes + taken};
+        const size_t taken = std::min(sizeof pieces_->header - held_bytes, input.size());
+        std::memcpy(pieces_->header + held_bytes, input.data(), taken);
+        bytes = {pieces_->header, held_bytes + taken};
     }
     const Violation violation = parse_header(bytes, limits, header);
     if (violation != Violation::none) return violation;
     if (header.header_bytes > 0) {
         input = input.subspan(header.header_bytes - held_bytes);
-        header_bytes_ = 0;
+        if (held_bytes > 0) pieces_->header_bytes = 0;
         return Violation::none;
     }
-    // An unfinished header is shorter than header_, so all of the input went there.
-    if (held_bytes == 0) std::memcpy(header_, input.data(), input.size());
-    header_bytes_ = static_cast<uint8_t>(held_bytes + input.size());
+    // An unfinished header is shorter than the longest one, so all of the input went there.
+    Pieces& held = pieces();
+    if (held_bytes == 0) std::memcpy(held.header, input.data(), input.size());
+    held.header_bytes = static_cast<uint8_t>(held_bytes + input.size());
     input = input.last(0);
     return Violation::none;
 }
@@ -256,23 +287,24 @@ bool FrameDecoder::begin_payload(const Header& header, std::span<uint8_t>& input
         return true;
     }
     frame_opcode_ = header.opcode;
-    frame_fin_ = header.fin;
-    frame_bytes_left_ = header.payload_bytes;
-    key_ = header.key;
+    Pieces& held = pieces();
+    held.frame_fin = header.fin;
+    held.frame_bytes_left = header.payload_bytes;
+    held.key = header.key;
     if (is_control(header.opcode)) {
-        control_ =
+        held.control =
             std::make_unique<uint8_t[]>(control_payload_bytes_max + base::readable_padding_bytes);
-        control_bytes_ = 0;
+        held.control_bytes = 0;
         state_ = State::control_payload;
         return false;
     }
     if (header.opcode != Opcode::continuation) {
         message_opcode_ = header.opcode;
-        is_message_compressed_ = header.is_compressed;
-        utf8_ = Utf8Check();
-        fragments_count_ = 0;
+        held.is_message_compressed = header.is_compressed;
+        held.utf8 = Utf8Check();
+        held.fragments_count = 0;
     }
-    if (fragments_count_ < UINT16_MAX) ++fragments_count_;
+    if (held.fragments_count < UINT16_MAX) ++held.fragments_count;
     state_ = State::data_payload;
     return false;
 }
@@ -289,51 +321,53 @@ Decoded FrameDecoder::whole_message(const Header& header, std::span<uint8_t> pay
 // Moves what has arrived of a data frame to the message. True: `decoded` is to be handed out.
 bool FrameDecoder::take_data(std::span<uint8_t>& input, const FrameLimits& limits,
                              Decoded& decoded) {
-    const bool is_plain_text = message_opcode_ == Opcode::text && !is_message_compressed_;
-    const size_t taken = std::min<uint64_t>(frame_bytes_left_, input.size());
+    Pieces& held = *pieces_;
+    const bool is_plain_text = message_opcode_ == Opcode::text && !held.is_message_compressed;
+    const size_t taken = std::min<uint64_t>(held.frame_bytes_left, input.size());
     if (taken > 0) {
-        reserve(message_bytes_ + taken, limits.message_bytes_max);
-        const std::span<uint8_t> piece(message_.get() + message_bytes_, taken);
+        reserve(held.message_bytes + taken, limits.message_bytes_max);
+        const std::span<uint8_t> piece(held.message.get() + held.message_bytes, taken);
         std::memcpy(piece.data(), input.data(), taken);
-        if (key_ != 0) unmask(piece, key_);
-        key_ = advanced_masking_key(key_, taken);
-        message_bytes_ += static_cast<uint32_t>(taken);
-        frame_bytes_left_ -= taken;
+        if (held.key != 0) unmask(piece, held.key);
+        held.key = advanced_masking_key(held.key, taken);
+        held.message_bytes += static_cast<uint32_t>(taken);
+        held.frame_bytes_left -= taken;
         input = input.subspan(taken);
-        if (is_plain_text && !utf8_.feed(piece)) {
+        if (is_plain_text && !held.utf8.feed(piece)) {
             decoded = fail(Violation::utf8_invalid);
             return true;
         }
     }
-    if (frame_bytes_left_ > 0) return true;
+    if (held.frame_bytes_left > 0) return true;
     state_ = State::header;
-    if (!frame_fin_) return false;
-    if (is_plain_text && !utf8_.is_complete()) {
+    if (!held.frame_fin) return false;
+    if (is_plain_text && !held.utf8.is_complete()) {
         decoded = fail(Violation::utf8_invalid);
         return true;
     }
     decoded.kind = message_opcode_ == Opcode::text ? Decoded::Kind::text : Decoded::Kind::binary;
-    decoded.is_compressed = is_message_compressed_;
+    decoded.is_compressed = held.is_message_compressed;
     // A message of empty fragments has no buffer; what follows the input is as readable.
     decoded.payload =
-        message_ ? std::span<uint8_t>(message_.get(), message_bytes_) : input.first(0);
+        held.message ? std::span<uint8_t>(held.message.get(), held.message_bytes) : input.first(0);
     message_opcode_ = Opcode::continuation;
-    message_delivered_ = true;
+    held.message_delivered = true;
     return true;
 }
 
 // Moves what has arrived of a control frame to its buffer. True: `decoded` is to be handed out.
 bool FrameDecoder::take_control(std::span<uint8_t>& input, Decoded& decoded) {
-    const size_t taken = std::min<uint64_t>(frame_bytes_left_, input.size());
-    const std::span<uint8_t> piece(control_.get() + control_bytes_, taken);
+    Pieces& held = *pieces_;
+    const size_t taken = std::min<uint64_t>(held.frame_bytes_left, input.size());
+    const std::span<uint8_t> piece(held.control.get() + held.control_bytes, taken);
     if (taken > 0) std::memcpy(piece.data(), input.data(), taken);
-    if (key_ != 0) unmask(piece, key_);
-    key_ = advanced_masking_key(key_, taken);
-    control_bytes_ = static_cast<uint8_t>(control_bytes_ + taken);
-    frame_bytes_left_ -= taken;
+    if (held.key != 0) unmask(piece, held.key);
+    held.key = advanced_masking_key(held.key, taken);
+    held.control_bytes = static_cast<uint8_t>(held.control_bytes + taken);
+    held.frame_bytes_left -= taken;
     input = input.subspan(taken);
-    const std::span<uint8_t> payload(control_.get(), control_bytes_);
-    if (frame_bytes_left_ == 0) {
+    const std::span<uint8_t> payload(held.control.get(), held.control_bytes);
+    if (held.frame_bytes_left == 0) {
         state_ = State::header;
         decoded = finish_control(payload);
         return true;
@@ -363,8 +397,7 @@ Decoded FrameDecoder::finish_control(std::span<uint8_t> payload) {
 
 Decoded FrameDecoder::fail(Violation violation) {
     state_ = State::dead;
-    message_.reset();
-    control_.reset();
+    pieces_.reset();
     return {.kind = Decoded::Kind::violation, .violation = violation, .payload = {}};
 }
 
@@ -372,26 +405,35 @@ Decoded FrameDecoder::fail(Violation violation) {
 // a bounded number of times, but never beyond the limit.
 void FrameDecoder::reserve(uint64_t bytes_count, uint64_t message_bytes_max) {
     CHECK(bytes_count <= message_bytes_max);
-    if (bytes_count <= message_capacity_bytes_) return;
+    Pieces& held = *pieces_;
+    if (bytes_count <= held.message_capacity_bytes) return;
     const uint64_t doubled =
-        std::max<uint64_t>(uint64_t{message_capacity_bytes_} * 2, message_capacity_bytes_min);
+        std::max<uint64_t>(uint64_t{held.message_capacity_bytes} * 2, message_capacity_bytes_min);
     const uint64_t capacity = std::max(bytes_count, std::min(doubled, message_bytes_max));
     auto grown = std::make_unique_for_overwrite<uint8_t[]>(capacity + base::readable_padding_bytes);
-    if (message_bytes_ > 0) std::memcpy(grown.get(), message_.get(), message_bytes_);
+    if (held.message_bytes > 0) std::memcpy(grown.get(), held.message.get(), held.message_bytes);
     std::memset(grown.get() + capacity, 0, base::readable_padding_bytes);
-    message_ = std::move(grown);
-    message_capacity_bytes_ = static_cast<uint32_t>(capacity);
+    held.message = std::move(grown);
+    held.message_capacity_bytes = static_cast<uint32_t>(capacity);
 }
 
 // What the last call handed out dies now: an idle connection holds no buffers.
 void FrameDecoder::release_delivered() {
-    if (message_delivered_) {
-        message_.reset();
-        message_capacity_bytes_ = 0;
-        message_bytes_ = 0;
-        message_delivered_ = false;
+    if (pieces_ == nullptr) return;
+    const bool is_between_messages = state_ != State::data_payload &&
+                                     state_ != State::control_payload &&
+                                     message_opcode_ == Opcode::continuation;
+    if (is_between_messages && pieces_->header_bytes == 0) {
+        pieces_.reset();
+        return;
     }
-    if (control_ && state_ != State::control_payload) control_.reset();
+    if (pieces_->message_delivered) {
+        pieces_->message.reset();
+        pieces_->message_capacity_bytes = 0;
+        pieces_->message_bytes = 0;
+        pieces_->message_delivered = false;
+    }
+    if (state_ != State::control_payload) pieces_->control.reset();
 }
 
 }  // namespace codec

@@ -108,7 +108,7 @@ class FrameDecoder {
     // followed by base::readable_padding_bytes readable bytes.
     [[nodiscard]] Decoded next(std::span<uint8_t>& input, const FrameLimits& limits);
 
-    // The memory this decoder holds beyond itself, in bytes: the parts of an unfinished message.
+    // The memory that the parts of an unfinished message or control frame hold, in bytes.
     uint64_t buffered_bytes() const;
 
   private:
@@ -120,7 +120,7 @@ class FrameDecoder {
         dead,             // a violation was handed out
     };
 
-    // A header that stands whole in the input or in header_.
+    // A header that stands whole in the input or in the pieces.
     struct Header {
         Opcode opcode;
         bool fin;
@@ -143,33 +143,19 @@ class FrameDecoder {
     void reserve(uint64_t bytes_count, uint64_t message_bytes_max);
     void release_delivered();
 
-    // The parts of a message that came in pieces, unmasked. Null: none came yet.
-    std::unique_ptr<uint8_t[]> message_;
-    // The payload of a control frame that came in pieces, from its first piece until it was handed
-    // out.
-    std::unique_ptr<uint8_t[]> control_;
-    // Payload bytes of the current frame that have not arrived.
-    uint64_t frame_bytes_left_ = 0;
-    uint32_t message_bytes_ = 0;
-    uint32_t message_capacity_bytes_ = 0;  // without the padding
-    uint32_t key_ = 0;                     // turned to the next byte of the current frame
-    uint16_t fragments_count_ = 0;         // of the unfinished message
-    // The beginning of a header that came in pieces; empty once the header was read.
-    uint8_t header_[frame_header_bytes_max];
-    uint8_t header_bytes_ = 0;
-    uint8_t control_bytes_ = 0;
+    struct Pieces;
+    Pieces& pieces();
+
+    // What came in pieces, of a header, a frame or a message; null between messages, which is where
+    // a decoder is most of its life.
+    std::unique_ptr<Pieces> pieces_;
     State state_ = State::header;
     Role role_;
     Opcode frame_opcode_ = Opcode::continuation;
-    bool frame_fin_ = false;
     // The kind of the message that has begun and has not ended; continuation: there is none.
     Opcode message_opcode_ = Opcode::continuation;
-    bool is_message_compressed_ = false;  // the message that has begun and has not ended
-    // True from the call that handed the message_ out to the next one, which frees it.
-    bool message_delivered_ = false;
-    Utf8Check utf8_;  // of the unfinished text message, unless it is compressed
 };
 
-static_assert(sizeof(FrameDecoder) <= 64);
+static_assert(sizeof(FrameDecoder) <= 16);
 
 }  // namespace codec

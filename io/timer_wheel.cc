@@ -32,9 +32,9 @@ void TimerWheel::arm(uint32_t index, uint64_t deadline_ns) {
     CHECK(index != none);
     if (index >= cells_.size()) cells_.resize(size_t{index} + 1);
     if (is_armed(index)) unlink(index);
-    cells_[index].deadline_ns = deadline_ns;
     // What is overdue already expires with the next tick that is looked at.
-    link(index, std::max(tick_of(deadline_ns), tick_now_));
+    cells_[index].tick = std::max(tick_of(deadline_ns), tick_now_);
+    link(index);
 }
 
 void TimerWheel::cancel(uint32_t index) {
@@ -42,7 +42,7 @@ void TimerWheel::cancel(uint32_t index) {
 }
 
 bool TimerWheel::is_armed(uint32_t index) const {
-    return index < cells_.size() && cells_[index].bucket != none;
+    return index < cells_.size() && cells_[index].tick != never;
 }
 
 uint64_t TimerWheel::next_deadline_ns() const {
@@ -81,7 +81,7 @@ uint32_t TimerWheel::expire_tick(std::span<uint32_t> expired, uint32_t count) {
     uint32_t index = buckets_[tick_now_ % buckets_count].head;
     while (index != none && count < expired.size()) {
         const uint32_t next = cells_[index].next;
-        if (tick_of(cells_[index].deadline_ns) <= tick_now_) {
+        if (cells_[index].tick <= tick_now_) {
             unlink(index);
             expired[count++] = index;
         }
@@ -107,18 +107,17 @@ uint32_t TimerWheel::occupied_distance() const {
 }
 
 uint64_t TimerWheel::tick_first() const {
-    uint64_t first = UINT64_MAX;
+    uint64_t first = never;
     for (const Cell& cell : cells_) {
-        if (cell.bucket != none) first = std::min(first, tick_of(cell.deadline_ns));
+        first = std::min(first, cell.tick);
     }
     return first;
 }
 
-void TimerWheel::link(uint32_t index, uint64_t tick) {
-    const uint32_t number = static_cast<uint32_t>(tick % buckets_count);
-    Bucket& bucket = buckets_[number];
+void TimerWheel::link(uint32_t index) {
     Cell& cell = cells_[index];
-    cell.bucket = number;
+    const uint32_t number = static_cast<uint32_t>(cell.tick % buckets_count);
+    Bucket& bucket = buckets_[number];
     cell.previous = bucket.tail;
     cell.next = none;
     if (bucket.tail == none) {
@@ -133,7 +132,8 @@ void TimerWheel::link(uint32_t index, uint64_t tick) {
 
 void TimerWheel::unlink(uint32_t index) {
     Cell& cell = cells_[index];
-    Bucket& bucket = buckets_[cell.bucket];
+    const uint32_t number = static_cast<uint32_t>(cell.tick % buckets_count);
+    Bucket& bucket = buckets_[number];
     if (cell.previous == none) {
         bucket.head = cell.next;
     } else {
@@ -145,9 +145,9 @@ void TimerWheel::unlink(uint32_t index) {
         cells_[cell.next].previous = cell.previous;
     }
     if (bucket.head == none) {
-        occupied_[cell.bucket / bits_per_word] &= ~(uint64_t{1} << (cell.bucket % bits_per_word));
+        occupied_[number / bits_per_word] &= ~(uint64_t{1} << (number % bits_per_word));
     }
-    cell.bucket = none;
+    cell.tick = never;
     --armed_count_;
 }
 

@@ -40,13 +40,16 @@ class TimerWheel {
     static constexpr uint32_t none = UINT32_MAX;
     static constexpr uint32_t buckets_count = 1024;
 
-    // A doubly linked list per bucket through these cells, one per index.
+    static constexpr uint64_t never = UINT64_MAX;
+
+    // A doubly linked list per bucket through these cells, one per index. The bucket is that of the
+    // tick, at the end of which the deadline has passed.
     struct Cell {
-        uint64_t deadline_ns = 0;
+        uint64_t tick = never;  // never: not armed
         uint32_t previous = none;
         uint32_t next = none;
-        uint32_t bucket = none;  // none: not armed
     };
+    static_assert(sizeof(Cell) == 16);  // there is one per connection
     struct Bucket {
         uint32_t head = none;
         uint32_t tail = none;
@@ -60,7 +63,7 @@ class TimerWheel {
     // The first tick at which an armed timer is due; looks at all of them.
     uint64_t tick_first() const;
 
-    void link(uint32_t index, uint64_t tick);
+    void link(uint32_t index);
     void unlink(uint32_t index);
 
     std::vector<Cell> cells_;  // grows to the highest index that was ever armed

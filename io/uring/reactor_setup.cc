@@ -18,7 +18,7 @@ namespace {
 
 constexpr uint32_t rings_max = 64;
 // So that a burst on one ring finds buffers, however many rings there are.
-constexpr uint32_t recv_buffers_per_ring_min = 32;
+constexpr uint32_t recv_buffers_per_ring_min = 128;
 // IORING_MAX_FIXED_FILES.
 constexpr uint64_t table_entries_max = 1'048'576;
 static_assert(table_entries_max <= SocketPlace::entries_max);

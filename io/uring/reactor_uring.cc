@@ -146,7 +146,9 @@ void Reactor::Impl::turn(uint64_t deadline_ns) {
     std::fill(is_wake_sent.begin(), is_wake_sent.end(), false);
     if (!is_wake_read_armed) wake_read_arm();
     accepts_arm();
-    for (uint16_t number = 0; number < listeners.size(); ++number) stopping_advance(number);
+    for (size_t number = 0; number < listeners.size(); ++number) {
+        stopping_advance(static_cast<uint16_t>(number));
+    }
     wait(deadline_ns);
     has_overflowed = false;
     for (const std::unique_ptr<Ring>& ring : rings) {

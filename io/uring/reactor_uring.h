@@ -32,7 +32,7 @@ struct UringOptions {
     // Accepts that wait at each listener: how many connections one turn can take from its queue.
     uint32_t accepts_per_listener = 16;
     // Shared by all connections, because bytes are lent for one turn only. A power of two, up to
-    // 32,768; several rings have a part of them each, but not fewer than 32.
+    // 32,768; several rings have a part of them each, but not fewer than 128.
     uint32_t recv_buffers_count = 256;
     uint32_t recv_buffer_bytes = 16 * base::kib;
     // What arrives beyond this stays in the kernel's queue for the next turn.
