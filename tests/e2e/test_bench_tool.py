@@ -183,6 +183,7 @@ class ScenariosTest(unittest.TestCase):
         found = self.run_idle("--clients", "300")
         self.assertEqual(300, found["connect_ns"]["count"])
         self.assertIn("resident_bytes_per_connection", found["broker"])
+        self.assertIn("anonymous_bytes_per_connection", found["broker"])
 
     def run_idle(self, *arguments):
         found = bench("idle", *arguments, *SHORT, "--url", self.broker.url, "--broker-pid",

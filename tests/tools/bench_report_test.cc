@@ -148,7 +148,8 @@ TEST(BrokerWatch, MetricsAreSummedOverTheirLabels) {
 TEST(BrokerWatch, OurselvesWeKnow) {
     const bench::ProcessUsage before = bench::read_process(getpid());
     ASSERT_TRUE(before.is_known);
-    EXPECT_GT(before.resident_bytes, 0U);
+    EXPECT_GT(before.anonymous_bytes, 0U);
+    EXPECT_LT(before.anonymous_bytes, before.resident_bytes);
     uint64_t sum = 0;
     while (bench::read_process(getpid()).run_ns < before.run_ns + 20'000'000) ++sum;
     EXPECT_GT(bench::busiest_thread_ns(before, bench::read_process(getpid())), 15'000'000U);

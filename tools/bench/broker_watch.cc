@@ -52,9 +52,13 @@ ProcessUsage read_process(int pid) {
     usage.is_known = true;
     read_ticks(stat, usage);
     std::istringstream memory(read_text(folder + "/statm"));
-    uint64_t pages = 0;
-    memory >> pages >> pages;  // the second one is what is resident
-    usage.resident_bytes = pages * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+    uint64_t all_pages = 0;
+    uint64_t resident_pages = 0;
+    uint64_t file_pages = 0;
+    memory >> all_pages >> resident_pages >> file_pages;
+    const auto page_bytes = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+    usage.resident_bytes = resident_pages * page_bytes;
+    usage.anonymous_bytes = (resident_pages - std::min(resident_pages, file_pages)) * page_bytes;
     std::error_code error;
     for (const auto& entry : std::filesystem::directory_iterator(folder + "/task", error)) {
         std::istringstream schedstat(read_text(entry.path().string() + "/schedstat"));

@@ -23,6 +23,9 @@ struct ProcessUsage {
     uint64_t user_ns = 0;
     uint64_t system_ns = 0;
     uint64_t resident_bytes = 0;
+    // Of these, what is no file's: without the pages of the binary, which are read as the broker
+    // first comes to them and are no connection's.
+    uint64_t anonymous_bytes = 0;
     std::map<pid_t, uint64_t> thread_run_ns;
 };
 

@@ -83,11 +83,12 @@ void LoadShard::turn() {
         if (event.op == io::Op::recv && event.result > 0) ++received_count;
         on_event(event);
     }
-    // No more than came home, or they would find none again; one, so that it goes on at all.
+    // No more than came home, or they would find none again; one, so that it goes on at all. In
+    // rotation, or somebody would never be heard while messages keep coming.
     uint32_t rearm_count = std::max(received_count, 1U);
     while (!starved_.empty() && rearm_count-- > 0) {
-        Client& client = clients_[starved_.back()];
-        starved_.pop_back();
+        Client& client = clients_[starved_.front()];
+        starved_.pop_front();
         const bool is_open =
             client.state != Client::State::closed && client.state != Client::State::closing;
         if (is_open && !client.is_receiving) arm_recv(client);

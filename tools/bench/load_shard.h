@@ -167,7 +167,7 @@ class LoadShard {
     std::vector<uint32_t> publishers_;  // their indices
     std::deque<uint32_t> to_connect_;   // indices
     std::vector<uint32_t> dirty_;       // indices of those with something to send
-    std::vector<uint32_t> starved_;     // indices of those whose receive found no buffer
+    std::deque<uint32_t> starved_;      // indices of those whose receive found no buffer
     uint32_t handshakes_count_ = 0;     // connections between `connecting` and `live`
     uint64_t connects_begin_ns_ = 0;    // when the first one was started
     uint64_t connects_count_ = 0;       // how many were started since then

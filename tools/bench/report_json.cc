@@ -81,6 +81,7 @@ void add_broker(Object& parent, const Result& result) {
     object.add("cpu_us_per_connection", result.broker_us_per_connection());
     object.add("resident_bytes", result.end.broker.resident_bytes);
     object.add("resident_bytes_per_connection", result.broker_bytes_per_connection());
+    object.add("anonymous_bytes_per_connection", result.broker_anonymous_bytes_per_connection());
     object.end();
 }
 

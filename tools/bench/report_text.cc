@@ -85,7 +85,9 @@ void add_processes(std::string& out, const Result& result) {
     add_row(out, "", formatted("%.1f µs per connection", result.broker_us_per_connection()));
     text = bytes_text(static_cast<double>(result.end.broker.resident_bytes));
     if (result.broker_bytes_per_connection() > 0) {
-        text += formatted(", %.0f bytes more per connection", result.broker_bytes_per_connection());
+        text += formatted(", %.0f bytes more per connection (%.0f without the binary's pages)",
+                          result.broker_bytes_per_connection(),
+                          result.broker_anonymous_bytes_per_connection());
     }
     add_row(out, "its memory", text);
 }

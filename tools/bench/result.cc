@@ -86,6 +86,10 @@ double Result::broker_bytes_per_connection() const {
     if (plan.scenario == Scenario::churn) return 0;
     return ratio(rise(start.broker.resident_bytes, connected.broker.resident_bytes), connections);
 }
+double Result::broker_anonymous_bytes_per_connection() const {
+    if (plan.scenario == Scenario::churn) return 0;
+    return ratio(rise(start.broker.anonymous_bytes, connected.broker.anonymous_bytes), connections);
+}
 double Result::wire_bytes_per_delivery() const {
     return ratio(rise(begin.received_bytes, end.received_bytes),
                  rise(begin.delivered, end.delivered));

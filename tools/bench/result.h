@@ -84,6 +84,7 @@ struct Result {
     double broker_us_per_delivery() const;
     double broker_us_per_connection() const;
     double broker_bytes_per_connection() const;
+    double broker_anonymous_bytes_per_connection() const;
     double wire_bytes_per_delivery() const;
     uint64_t missing() const;
 
