@@ -22,6 +22,8 @@ broker::Settings settings_of(const Scenario& scenario) {
     settings.message_bytes_max = limits.message_bytes_max;
     settings.http_head_bytes_max = limits.http_head_bytes_max;
     settings.inbound_bytes_per_second = limits.inbound_bytes_per_second;
+    settings.commands_per_second = limits.commands_per_second;
+    settings.publishes_per_second = limits.publishes_per_second;
     settings.outbound_soft_bytes = limits.outbound_soft_bytes;
     settings.outbound_hard_bytes = limits.outbound_hard_bytes;
     settings.outbound_time_ns = limits.outbound_time_ns;

@@ -38,6 +38,7 @@ Habits draw_habits(PeerKind kind, base::Prng& prng) {
             habits.may_be_silent = true;
             habits.may_be_slow = true;
             habits.answers_pings = prng.below(2) == 0;
+            habits.heeds_refusals = prng.below(2) == 0;
             habits.reset = static_cast<uint32_t>(prng.below(3));
             habits.vanish = static_cast<uint32_t>(prng.below(3));
             break;
@@ -160,6 +161,8 @@ void Client::begin() {
     waiting_.clear();
     subscriptions_.clear();
     has_refusals_ = false;
+    goodbye_code_.clear();
+    series_ = around_.scenario.limits.has_rates() && prng_.below(2) == 0 ? 1 : 0;
     announced_left_ = 0;
     swapped_.clear();
     side_ = WebSocketSide{};
@@ -237,7 +240,7 @@ void Client::on_said(const Said& said) {
         case codec::Decoded::Kind::violation: complain("got a frame that breaks RFC 6455");
         case codec::Decoded::Kind::ping:
             if (!habits_.answers_pings || around_.network.plant_fires(Plant::drop_pong)) return;
-            wire_.queue(make_frame(prng_, {.opcode = codec::Opcode::pong}, said.payload));
+            send_control(codec::Opcode::pong, said.payload);
             return;
         case codec::Decoded::Kind::pong: return;
         case codec::Decoded::Kind::close: on_close(said.close_code); return;
@@ -248,6 +251,9 @@ void Client::on_close(uint16_t code) {
     trace("the broker closes with " + std::to_string(code));
     if (side_.has_unread()) complain("got bytes after the Close frame");
     if (!codec::is_close_code_sendable(code)) complain("got close code " + std::to_string(code));
+    const bool is_unannounced = (code == 4100 && goodbye_code_ != "slow_consumer") ||
+                                (code == 4101 && goodbye_code_ != "rate_limited");
+    if (is_unannounced) complain("is not told when to come back");
     if (!is_close_sent_) wire_.queue(make_close(prng_, code, ""));
     end_session(code);
     wire_.finish();

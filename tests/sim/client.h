@@ -48,6 +48,7 @@ struct Habits {
     uint32_t vanish = 0;
     bool comes_back = false;  // always with its bookmarks; others now and then
     bool answers_pings = true;
+    bool heeds_refusals = true;  // comes again when it was told to
     bool may_be_slow = false;
     bool may_be_silent = false;
 };
@@ -76,6 +77,8 @@ class Client final : public Peer {
         std::string topic = {};
         std::string key = {};
         HistoryRequest history = {};
+        Rates::Id ask = 0;
+        uint32_t series = 0;
     };
     // A publish with a key, which can be repeated.
     struct Keyed {
@@ -104,6 +107,9 @@ class Client final : public Peer {
     void on_welcome(const Members& members);
     void on_answer(std::string_view op, const Members& members);
     void on_error(const Waiting& waiting, const Members& members);
+    void on_rate_limited(const Waiting& waiting, const Members& members);
+    void on_unnamed_error(const Members& members);
+    uint64_t number_of(const Members& members, std::string_view key) const;
     void on_gap(const Members& members);
     void on_history(const Waiting& waiting, const Members& members);
     std::string text_of(const Members& members, std::string_view key) const;
@@ -132,6 +138,9 @@ class Client final : public Peer {
     std::string command_history(const std::string& topic, const Start& start);
     std::string command_unsubscribe();
     std::string command_ping();
+    // Notes that it is asked, in the order of sending; answers what to wait with.
+    void expect(const std::string& id, Waiting waiting);
+    void send_control(codec::Opcode opcode, std::string_view payload);
     void send_commands(std::vector<std::string> commands);
     void leave();
 
@@ -153,6 +162,8 @@ class Client final : public Peer {
     std::map<std::string, Waiting, std::less<>> waiting_;               // by the id's token
     std::map<std::string, Subscriber::Id, std::less<>> subscriptions_;  // the same, once answered
     bool has_refusals_ = false;  // of subscriptions, on this connection
+    std::string goodbye_code_;
+    uint32_t series_ = 0;  // of its publishes; 0: none
     uint64_t announced_left_ = 0;
     std::vector<Bookmark> bookmarks_;  // of the connection before
     ToldCursor older_;                 // and the cursor of its end

@@ -41,6 +41,11 @@ void Client::on_object(const std::string& text) {
         on_welcome(members);
         return;
     }
+    if (op == "goodbye") {  // also of a connection that ends before its welcome has left
+        goodbye_code_ = text_of(members, "code");
+        if (number_of(members, "retry_ms") == 0) complain("got no time: " + trace_text_);
+        return;
+    }
     if (!is_welcomed_) complain("got before the welcome: " + text);
     if (op == "message") {
         const Payload payload = payload_of(members);
@@ -56,7 +61,7 @@ void Client::on_object(const std::string& text) {
         around_.oracle.subscriber(session_).position(cursor_of(members));
     } else if (op == "gap") {
         on_gap(members);
-    } else if (op != "heartbeat" && op != "goodbye") {
+    } else if (op != "heartbeat") {
         on_answer(op, members);
     }
 }
@@ -142,6 +147,10 @@ void Client::on_gap(const Members& members) {
 }
 
 void Client::on_answer(std::string_view op, const Members& members) {
+    if (op == "error" && value_of(members, "id").empty()) {
+        on_unnamed_error(members);
+        return;
+    }
     const auto place = waiting_.find(value_of(members, "id"));
     if (place == waiting_.end()) complain("an answer that nothing waits for: " + trace_text_);
     const std::string id = place->first;
@@ -157,6 +166,7 @@ void Client::on_answer(std::string_view op, const Members& members) {
         complain("not the answer: " + trace_text_);
     }
     Oracle& oracle = around_.oracle;
+    oracle.rates(session_).done(waiting.ask);
     switch (waiting.kind) {
         case Kind::subscribe:
             subscriptions_[id] = waiting.subscription;
@@ -202,8 +212,53 @@ void Client::on_history(const Waiting& waiting, const Members& members) {
                                    {.kind = Start::Kind::after, .after = page.cursor})});
 }
 
+uint64_t Client::number_of(const Members& members, std::string_view key) const {
+    const std::string text(value_of(members, key));
+    char* end = nullptr;
+    const uint64_t number = std::strtoull(text.c_str(), &end, 10);
+    if (text.empty() || *end != '\0') complain("no " + std::string(key) + ": " + trace_text_);
+    return number;
+}
+
+void Client::on_unnamed_error(const Members& members) {
+    // Of what has no id, which are some publishes; nothing else about them deserves an error.
+    if (text_of(members, "code") != "rate_limited") complain("unjust: " + trace_text_);
+    around_.oracle.rates(session_).refused_unnamed(number_of(members, "retry_ms"));
+    around_.oracle.count_refused_for_rate();
+}
+
+void Client::on_rate_limited(const Waiting& waiting, const Members& members) {
+    Oracle& oracle = around_.oracle;
+    const uint64_t retry_ms = number_of(members, "retry_ms");
+    oracle.rates(session_).refused(waiting.ask, retry_ms);
+    oracle.count_refused_for_rate();
+    if (habits_.heeds_refusals) {
+        next_action_ns_ = std::max(next_action_ns_, now_ns() + retry_ms * base::ns_per_ms);
+    }
+    switch (waiting.kind) {
+        case Kind::subscribe:
+            oracle.subscriber(session_).subscribe_refused(waiting.subscription);
+            has_refusals_ = true;
+            return;
+        case Kind::unsubscribe: oracle.unsubscribe_refused(session_, waiting.filters); return;
+        case Kind::publish:
+            oracle.publish_refused(waiting.message);
+            if (waiting.series != 0 && waiting.series == series_) ++series_;
+            // What was refused is not known: the same key is as good as new.
+            if (!waiting.key.empty()) keyed_.push_back({waiting.topic, waiting.key});
+            return;
+        case Kind::history:
+        case Kind::ping: return;
+    }
+}
+
 void Client::on_error(const Waiting& waiting, const Members& members) {
     const std::string code = text_of(members, "code");
+    if (code == "rate_limited") {
+        on_rate_limited(waiting, members);
+        return;
+    }
+    around_.oracle.rates(session_).done(waiting.ask);
     Oracle& oracle = around_.oracle;
     Subscriber& subscriber = oracle.subscriber(session_);
     const Limits& limits = around_.scenario.limits;

@@ -109,6 +109,8 @@ std::string Client::command_publish(const std::string& topic, const std::string&
     const std::string id = prng_.below(5) == 0 ? std::string() : next_id();
     std::string head = "{\"op\":\"publish\",\"topic\":" + quote(topic);
     if (!id.empty()) head += ",\"id\":" + id;
+    const uint32_t series = id.empty() ? 0 : series_;
+    if (series != 0) head += ",\"series\":" + std::to_string(series);
     if (!echo) head += ",\"echo\":false";
     if (!key.empty()) head += ",\"key\":" + quote(key);
     const uint32_t bytes_wanted =
@@ -122,8 +124,14 @@ std::string Client::command_publish(const std::string& topic, const std::string&
                                                              .bytes = std::move(payload.bytes),
                                                              .echo = echo,
                                                              .key = key});
-    if (!id.empty()) {
-        waiting_[id] = {.kind = Kind::publish, .message = message, .topic = topic, .key = key};
+    if (id.empty()) {
+        oracle.rates(session_).asked(Rates::Kind::publish, false);
+    } else {
+        expect(id, {.kind = Kind::publish,
+                    .message = message,
+                    .topic = topic,
+                    .key = key,
+                    .series = series});
     }
     return head + "," + payload.member + "}";
 }
@@ -187,9 +195,9 @@ std::string Client::command_subscribe(const std::vector<std::string>& filters, S
         falsified.after.cursor.set(partition, offset + 1);
         begin = member_of(falsified, prng_);
     }
-    waiting_[id] = {.kind = Kind::subscribe,
-                    .filters = filters,
-                    .subscription = around_.oracle.subscribe_sent(session_, filters, start)};
+    expect(id, {.kind = Kind::subscribe,
+                .filters = filters,
+                .subscription = around_.oracle.subscribe_sent(session_, filters, start)});
     return head + begin + "}";
 }
 
@@ -262,9 +270,9 @@ std::string Client::command_history(const std::string& topic, const Start& start
     }
     if (command.size() + 1 > around_.scenario.limits.message_bytes_max) return command_ping();
     around_.oracle.subscriber(session_).history_asked();
-    waiting_[id] = {
-        .kind = Kind::history,
-        .history = {.topic = topic, .start = start, .sent_step = around_.network.clock().step}};
+    expect(id, {.kind = Kind::history,
+                .history = {
+                    .topic = topic, .start = start, .sent_step = around_.network.clock().step}});
     return command + "}";
 }
 
@@ -275,14 +283,26 @@ std::string Client::command_unsubscribe() {
     const std::string filter = choices[prng_.below(choices.size())];
     subscriber.unsubscribe_sent({filter});
     const std::string id = next_id();
-    waiting_[id] = {.kind = Kind::unsubscribe, .filters = {filter}};
+    expect(id, {.kind = Kind::unsubscribe, .filters = {filter}});
     return "{\"op\":\"unsubscribe\",\"id\":" + id + ",\"filter\":" + quote(filter) + "}";
 }
 
 std::string Client::command_ping() {
     const std::string id = next_id();
-    waiting_[id] = {.kind = Kind::ping};
+    expect(id, {.kind = Kind::ping});
     return "{\"op\":\"ping\",\"id\":" + id + "}";
+}
+
+void Client::expect(const std::string& id, Waiting waiting) {
+    const bool is_publish = waiting.kind == Kind::publish;
+    waiting.ask = around_.oracle.rates(session_).asked(
+        is_publish ? Rates::Kind::publish : Rates::Kind::command, true, waiting.series);
+    waiting_[id] = std::move(waiting);
+}
+
+void Client::send_control(codec::Opcode opcode, std::string_view payload) {
+    around_.oracle.rates(session_).asked(Rates::Kind::control);
+    wire_.queue(make_frame(prng_, {.opcode = opcode}, payload));
 }
 
 void Client::send_commands(std::vector<std::string> commands) {
@@ -315,7 +335,7 @@ void Client::send_commands(std::vector<std::string> commands) {
         const size_t cut = prng_.below(text.size() + 1);
         wire_.queue(make_frame(prng_, {.fin = false, .reserved_bits = reserved_bits},
                                std::string_view(text).substr(0, cut)));
-        wire_.queue(make_frame(prng_, {.opcode = codec::Opcode::ping}, "between"));
+        send_control(codec::Opcode::ping, "between");
         wire_.queue(make_frame(prng_, {.opcode = codec::Opcode::continuation},
                                std::string_view(text).substr(cut)));
     }

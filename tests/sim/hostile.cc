@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
 
 namespace sim {
 
@@ -134,20 +135,32 @@ Offence draw_command_offence(base::Prng& prng) {
     }
 }
 
-// Commands in a row without reading the answers: the broker must stop reading, not grow.
-Offence draw_flood(base::Prng& prng) {
-    Offence flood{.name = "flood", .bytes = {}, .error_expected = {}};
-    flood.answers_expected = static_cast<uint32_t>(prng.between(10, 400));
-    for (uint32_t index = 0; index < flood.answers_expected; ++index) {
+Offence flood_of(base::Prng& prng, std::string name, uint32_t pings_count) {
+    Offence flood{.name = std::move(name), .bytes = {}, .error_expected = {}};
+    flood.answers_expected = flood.pings_count = pings_count;
+    for (uint32_t index = 0; index < pings_count; ++index) {
         flood.bytes +=
             make_frame(prng, {}, "{\"op\":\"ping\",\"id\":" + std::to_string(index) + "}");
     }
     return flood;
 }
 
+// Commands in a row without reading the answers: the broker must stop reading, not grow.
+Offence draw_flood(base::Prng& prng) {
+    return flood_of(prng, "flood", static_cast<uint32_t>(prng.between(10, 400)));
+}
+
+// More than the rate by far, whatever the answers say.
+Offence draw_deafness(base::Prng& prng) {
+    Offence flood = flood_of(prng, "takes no notice of refusals", 2'500);
+    flood.close_expected = 4101;
+    return flood;
+}
+
 }  // namespace
 
 Offence draw_offence(base::Prng& prng, const Limits& limits) {
+    if (limits.commands_per_second > 0 && prng.below(4) == 0) return draw_deafness(prng);
     switch (prng.below(8)) {
         case 0:
         case 1: return draw_http_offence(prng, limits);
@@ -217,6 +230,8 @@ void Hostile::begin() {
     answers_count_ = 0;
     next_read_ns_ = 0;
     offence_ = draw_offence(prng_, around_.scenario.limits);
+    rates_.emplace(around_.network.clock(), around_.scenario.limits, name_);
+    goodbye_code_.clear();
     trace("offends: " + offence_.name);
     state_ = offence_.is_http ? State::waiting : State::handshake;
     wire_.queue(offence_.is_http ? offence_.bytes : side_.request(prng_, "/ws"));
@@ -244,6 +259,9 @@ void Hostile::read_handshake() {
         case WebSocketSide::Answer::accepted: break;
     }
     state_ = State::waiting;
+    for (uint32_t count = 0; count < offence_.pings_count; ++count) {
+        rates_->asked(Rates::Kind::command);
+    }
     wire_.queue(offence_.bytes);
     wire_.flush(UINT64_MAX);
     // Some do not read for a while.
@@ -274,6 +292,7 @@ void Hostile::read_frames() {
             case codec::Decoded::Kind::text: on_text(said.payload); break;
             case codec::Decoded::Kind::close: on_close(said.close_code); break;
             case codec::Decoded::Kind::ping:
+                rates_->asked(Rates::Kind::control);
                 wire_.queue(make_frame(prng_, {.opcode = Opcode::pong}, said.payload));
                 wire_.flush(UINT64_MAX);
                 break;
@@ -290,12 +309,39 @@ void Hostile::on_text(const std::string& text) {
     if (!read_members(text, members) || !read_string(value_of(members, "op"), op)) {
         complain("got " + text);
     }
+    if (op == "goodbye" && !read_string(value_of(members, "code"), goodbye_code_)) {
+        complain("got " + text);
+    }
     if (op != "error" && op != "pong") return;
+    if (offence_.pings_count > 0) {
+        on_ping_answered(members);
+        return;
+    }
     if (offence_.close_expected != 0) return;  // an offence that was read as a command after all
     std::string code;
     if (op == "error" && !read_string(value_of(members, "code"), code)) complain("got " + text);
     if (code != offence_.error_expected && code != "draining" && code != "overloaded") {
         complain("got " + text + ", expected " + offence_.error_expected);
+    }
+    if (++answers_count_ < offence_.answers_expected) return;
+    is_answered_ = true;
+    go();
+}
+
+void Hostile::on_ping_answered(const std::vector<JsonMember>& members) {
+    const auto number_of = [&](std::string_view name) {
+        return std::strtoull(std::string(value_of(members, name)).c_str(), nullptr, 10);
+    };
+    const auto ask = static_cast<Rates::Id>(number_of("id"));
+    if (value_of(members, "id").empty() || ask >= offence_.pings_count) complain("of which ping?");
+    std::string code;
+    if (!read_string(value_of(members, "code"), code)) {
+        rates_->done(ask);
+    } else if (code == "rate_limited") {
+        rates_->refused(ask, number_of("retry_ms"));
+        around_.oracle.count_refused_for_rate();
+    } else if (code != "draining" && code != "overloaded") {
+        complain("got the error " + code);
     }
     if (++answers_count_ < offence_.answers_expected) return;
     is_answered_ = true;
@@ -312,6 +358,11 @@ void Hostile::on_close(uint16_t code) {
     if (!is_expected && !is_stop && !is_slow && !is_silent) {
         complain("closed with " + std::to_string(code) + ", expected " +
                  std::to_string(offence_.close_expected));
+    }
+    if (code == 4101) {
+        rates_->closed_for_rate();
+        if (goodbye_code_ != "rate_limited") complain("closed with 4101 without a goodbye");
+        around_.oracle.count_closed(code);
     }
     is_answered_ = true;
     state_ = State::leaving;

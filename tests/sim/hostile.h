@@ -7,11 +7,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "tests/sim/payloads.h"
 #include "tests/sim/peer.h"
+#include "tests/sim/rates.h"
 #include "tests/sim/websocket.h"
 
 namespace sim {
@@ -25,6 +27,8 @@ struct Offence {
     uint16_t close_expected = 0;    // of a WebSocket's; 0: the connection lives on
     std::string error_expected;     // the code of the error that comes back
     uint32_t answers_expected = 1;  // how many errors or pongs, when the connection lives on
+    // Pings in a row, whose ids count from 0; all are answered unless the connection is closed.
+    uint32_t pings_count = 0;
 };
 
 class Hostile final : public Peer {
@@ -46,6 +50,7 @@ class Hostile final : public Peer {
     void read_status();
     void read_frames();
     void on_text(const std::string& text);
+    void on_ping_answered(const std::vector<JsonMember>& members);
     void on_close(uint16_t code);
     void babble();
     void on_over();
@@ -65,6 +70,8 @@ class Hostile final : public Peer {
     std::string incoming_;
     WebSocketSide side_;
     Offence offence_;
+    std::optional<Rates> rates_;  // of this connection
+    std::string goodbye_code_;
 };
 
 // One of the known offences against the limits of the scenario.

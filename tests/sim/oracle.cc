@@ -10,7 +10,8 @@ SessionId Oracle::session_begin(std::string name, const SessionTraits& traits) {
     const SessionId id = static_cast<SessionId>(sessions_.size());
     sessions_.push_back({.name = name,
                          .traits = traits,
-                         .subscriber = Subscriber(clock_, ledger_, limits_, id, name)});
+                         .subscriber = Subscriber(clock_, ledger_, limits_, id, name),
+                         .rates = Rates(clock_, limits_, name)});
     ++counts_.sessions;
     return id;
 }
@@ -59,6 +60,10 @@ void Oracle::subscribed(SessionId session, Subscriber::Id id, const SubscribedAn
 void Oracle::unsubscribed(SessionId session, const std::vector<std::string>& filters) {
     sessions_[session].subscriber.unsubscribed(filters);
     forget_uncovered(sessions_[session]);
+}
+
+void Oracle::unsubscribe_refused(SessionId session, const std::vector<std::string>& filters) {
+    sessions_[session].subscriber.unsubscribe_refused(filters);
 }
 
 void Oracle::forget_uncovered(Session& session) {
@@ -159,7 +164,10 @@ std::string Oracle::first_missing() const {
 }
 
 void Oracle::audit() const {
-    for (const Session& session : sessions_) session.subscriber.audit();
+    for (const Session& session : sessions_) {
+        session.subscriber.audit();
+        session.rates.audit();
+    }
 }
 
 // Endings -----------------------------------------------------------------------------------------
@@ -198,6 +206,7 @@ void Oracle::check_ending(const Session& session, const Ending& ending) const {
             }
             if (session.subscriber.can_be_cut_off()) return;
             violated("P6", what + " (slow consumer), which no policy of its topics says");
+        case 4101: session.rates.closed_for_rate(); return;
         case 4200:
             if (session.traits.may_be_silent) return;
             violated("P6", what + " (heartbeat) although it answers every ping");

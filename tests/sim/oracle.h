@@ -1,8 +1,9 @@
 // Oracle: a simple model of what the broker promised (ARCHITECTURE.md, P1 to P8; PROTOCOL.md), told
 // by the peers what they sent and what they saw. It knows nothing of the broker's inside.
 //
-// It has three parts: the Ledger of all messages and their places, a Subscriber for each session,
-// which knows what is owed to it, and here: the order as subscribers saw it, and how sessions end.
+// It has four parts: the Ledger of all messages and their places, a Subscriber for each session,
+// which knows what is owed to it, the Rates of each session, which know whether it was refused
+// justly, and here: the order as subscribers saw it, and how sessions end.
 //
 // How order is checked without seeing the broker's order: two messages of one topic that a
 // subscriber sees one after the other, while it stayed subscribed, are neighbours in the topic's
@@ -30,6 +31,7 @@
 #include "tests/sim/history_page.h"
 #include "tests/sim/ledger.h"
 #include "tests/sim/network.h"
+#include "tests/sim/rates.h"
 #include "tests/sim/scenario.h"
 #include "tests/sim/subscriber.h"
 
@@ -72,11 +74,13 @@ class Oracle {
                               bool is_duplicate = false);
     void publish_refused(MessageId message);
 
+    Rates& rates(SessionId session) { return sessions_[session].rates; }
     Subscriber& subscriber(SessionId session) { return sessions_[session].subscriber; }
     Subscriber::Id subscribe_sent(SessionId session, const std::vector<std::string>& filters,
                                   const Start& start = {});
     void subscribed(SessionId session, Subscriber::Id id, const SubscribedAnswer& answer);
     void unsubscribed(SessionId session, const std::vector<std::string>& filters);
+    void unsubscribe_refused(SessionId session, const std::vector<std::string>& filters);
     void delivered(SessionId session, std::string_view topic, codec::PayloadKind kind,
                    std::string_view bytes, const std::optional<Place>& place = {});
     // Of a replay, or of the live stream.
@@ -101,6 +105,7 @@ class Oracle {
         uint64_t acknowledged = 0;
         uint64_t refused = 0;
         uint64_t duplicates = 0;
+        uint64_t refused_for_rate = 0;
         uint64_t deliveries = 0;
         uint64_t compressed = 0;       // messages that came compressed
         uint64_t links_confirmed = 0;  // neighbours seen by a second subscriber
@@ -116,12 +121,16 @@ class Oracle {
     };
     const Counts& counts() const { return counts_; }
     void count_compressed() { ++counts_.compressed; }
+    // Of somebody without a session.
+    void count_refused_for_rate() { ++counts_.refused_for_rate; }
+    void count_closed(uint16_t code) { ++counts_.closed_by_code[code]; }
 
   private:
     struct Session {
         std::string name;
         SessionTraits traits;
         Subscriber subscriber;
+        Rates rates;
         bool is_ended = false;
         std::map<uint32_t, MessageId> last = {};   // by topic: the newest of an unbroken stretch
         std::vector<uint32_t> hidden_topics = {};  // it published there without an echo

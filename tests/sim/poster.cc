@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <optional>
 
 #include "tests/sim/payloads.h"
 
@@ -23,6 +24,16 @@ std::string percent_encode(base::Prng& prng, std::string_view topic) {
         encoded.push_back(digits[byte & 15]);
     }
     return encoded;
+}
+
+// The number of a field of a response's head; none where there is no such field.
+std::optional<uint64_t> field_of(std::string_view head, std::string_view name) {
+    const size_t at = head.find(name);
+    if (at == std::string_view::npos) return std::nullopt;
+    uint64_t number = 0;
+    const std::string_view rest = head.substr(at + name.size());
+    std::from_chars(rest.data(), rest.data() + rest.size(), number);
+    return number;
 }
 
 }  // namespace
@@ -93,8 +104,9 @@ void Poster::post() {
     request += "\r\n" + payload.bytes;
     trace("posts message " + std::to_string(oracle.next_message()) + ": " + request.substr(0, 300));
     wire_.queue(request);
-    waiting_.push_back(oracle.publish_sent(
-        session_, {.topic = topic, .kind = payload.kind, .bytes = std::move(payload.bytes)}));
+    const MessageId message = oracle.publish_sent(
+        session_, {.topic = topic, .kind = payload.kind, .bytes = std::move(payload.bytes)});
+    waiting_.push_back({message, oracle.rates(session_).asked(Rates::Kind::publish)});
     if (is_last) is_refused_ = true;
 }
 
@@ -107,36 +119,49 @@ bool Poster::read_response() {
     const size_t end = incoming_.find("\r\n\r\n");
     if (end == std::string::npos) return false;
     const std::string head = incoming_.substr(0, end + 2);
-    const size_t length_at = head.find("Content-Length: ");
-    uint64_t length = 0;
-    uint32_t status = 0;
-    if (!head.starts_with("HTTP/1.1 ") || length_at == std::string::npos) {
+    const std::optional<uint64_t> length = field_of(head, "Content-Length: ");
+    Response response;
+    if (!head.starts_with("HTTP/1.1 ") || !length) {
         violated("P7", name_ + " got a response that is none: " + head);
     }
-    std::from_chars(head.data() + 9, head.data() + 12, status);
-    std::from_chars(head.data() + length_at + 16, head.data() + head.size(), length);
-    if (incoming_.size() < end + 4 + length) return false;
-    trace("got " + incoming_.substr(0, end + 4 + length));
-    const std::string body = incoming_.substr(end + 4, length);
-    incoming_.erase(0, end + 4 + length);
-    on_response(status, head.find("Connection: close\r\n") != std::string::npos, body);
+    std::from_chars(head.data() + 9, head.data() + 12, response.status);
+    if (incoming_.size() < end + 4 + *length) return false;
+    trace("got " + incoming_.substr(0, end + 4 + *length));
+    response.is_last = head.find("Connection: close\r\n") != std::string::npos;
+    response.retry_after_s = field_of(head, "Retry-After: ").value_or(0);
+    response.body = incoming_.substr(end + 4, *length);
+    incoming_.erase(0, end + 4 + *length);
+    on_response(response);
     return true;
 }
 
-void Poster::on_response(uint32_t status, bool is_last, std::string_view body) {
-    const MessageId message = waiting_.front();
+void Poster::on_response(const Response& response) {
+    const Post post = waiting_.front();
     waiting_.pop_front();
-    if (is_last) is_refused_ = true;
-    if (status == 200) {
-        acknowledged(message, body);
+    if (response.is_last) is_refused_ = true;
+    if (response.status == 200) {
+        around_.oracle.rates(session_).done(post.ask);
+        acknowledged(post.message, response.body);
+        return;
+    }
+    if (response.status == 429) {
+        on_rate_limited(post, response);
         return;
     }
     // Too many connections, a broker that stops, or a slow line; each closes the connection.
-    if ((status != 503 && status != 408) || !is_last) {
-        violated("P7", name_ + " was refused with " + std::to_string(status));
+    if ((response.status != 503 && response.status != 408) || !response.is_last) {
+        violated("P7", name_ + " was refused with " + std::to_string(response.status));
     }
-    around_.oracle.publish_refused(message);
+    around_.oracle.publish_refused(post.message);
     waiting_.clear();
+}
+
+void Poster::on_rate_limited(const Post& post, const Response& response) {
+    Oracle& oracle = around_.oracle;
+    oracle.rates(session_).refused(post.ask, response.retry_after_s, Rates::Unit::seconds);
+    oracle.count_refused_for_rate();
+    oracle.publish_refused(post.message);
+    next_action_ns_ = std::max(next_action_ns_, now_ns() + response.retry_after_s * base::ns_per_s);
 }
 
 void Poster::acknowledged(MessageId message, std::string_view body) {

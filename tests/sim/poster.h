@@ -30,7 +30,19 @@ class Poster final : public Peer {
     void read_responses();
     // False when no whole response has arrived.
     bool read_response();
-    void on_response(uint32_t status, bool is_last, std::string_view body);
+    struct Post {
+        MessageId message = no_message;
+        Rates::Id ask = 0;
+    };
+    struct Response {
+        uint32_t status = 0;
+        bool is_last = false;  // the connection closes after it
+        uint64_t retry_after_s = 0;
+        std::string body;
+    };
+
+    void on_response(const Response& response);
+    void on_rate_limited(const Post& post, const Response& response);
     void acknowledged(MessageId message, std::string_view body);
     void end(bool is_by_broker);
 
@@ -43,7 +55,7 @@ class Poster final : public Peer {
     bool is_refused_ = false;  // a response said that the connection closes
     SessionId session_ = 0;
     std::string incoming_;
-    std::deque<MessageId> waiting_;
+    std::deque<Post> waiting_;
 };
 
 }  // namespace sim

@@ -132,6 +132,13 @@ void draw_history(base::Prng& prng, const Scenario& scenario, Limits& limits) {
     }
 }
 
+// Below what peers ask in bursts, and sometimes below what they ask in the long run.
+void draw_rates(base::Prng& prng, Limits& limits) {
+    const uint64_t kind = prng.below(3);
+    if (kind != 0) limits.commands_per_second = draw_one(prng, {1, 3, 10, 100});
+    if (kind != 1) limits.publishes_per_second = draw_one(prng, {1, 3, 10, 100});
+}
+
 }  // namespace
 
 const HistoryRule* Limits::history_rule_of(std::string_view topic) const {
@@ -203,6 +210,7 @@ Scenario draw_scenario(uint64_t seed, const ScenarioOptions& options) {
     if (prng.below(3) == 0) {
         scenario.limits.inbound_bytes_per_second = draw_one(prng, {1'024, 4 * 1'024, 16 * 1'024});
     }
+    if (prng.below(4) == 0) draw_rates(prng, scenario.limits);
 
     // A queue stays short when the limit is far above all that this few peers can publish in the
     // time that the bytes take; otherwise the limit may be met by anybody, and the oracle must not
@@ -234,6 +242,8 @@ std::string describe(const Scenario& scenario) {
     line("message_bytes_max", limits.message_bytes_max);
     line("http_head_bytes_max", limits.http_head_bytes_max);
     line("inbound_bytes_per_second", limits.inbound_bytes_per_second);
+    line("commands_per_second", limits.commands_per_second);
+    line("publishes_per_second", limits.publishes_per_second);
     line("outbound_soft_bytes", limits.outbound_soft_bytes);
     line("outbound_hard_bytes", limits.outbound_hard_bytes);
     line("outbound_time_ms", limits.outbound_time_ns / base::ns_per_ms);

@@ -35,7 +35,9 @@ struct Limits {
     uint32_t subscriptions_max = 64;
     uint32_t message_bytes_max = 64 * 1024;
     uint32_t http_head_bytes_max = 8 * 1024;
-    uint64_t inbound_bytes_per_second = 0;  // 0: any number
+    uint64_t inbound_bytes_per_second = 0;  // 0: any number, as the next two
+    uint64_t commands_per_second = 0;
+    uint64_t publishes_per_second = 0;
     uint32_t outbound_soft_bytes = 256 * 1024;
     uint32_t outbound_hard_bytes = 1024 * 1024;
     uint64_t outbound_time_ns = 30 * base::ns_per_s;
@@ -58,6 +60,7 @@ struct Limits {
     const HistoryRule* history_rule_of(std::string_view topic) const;
     // What becomes of messages of a topic for which a subscriber has no room.
     topics::OnSlow slow_policy_of(std::string_view topic) const;
+    bool has_rates() const { return commands_per_second > 0 || publishes_per_second > 0; }
     // How many of the topic's newest messages are kept whatever else happens, when none of them is
     // larger than message_bytes; UINT64_MAX: all of them.
     uint64_t surely_kept(std::string_view topic, uint64_t message_bytes) const;

@@ -161,6 +161,7 @@ void print_totals(const sim::Totals& totals, double seconds) {
     line("published", totals.oracle.published);
     line("acknowledged", totals.oracle.acknowledged);
     line("refused", totals.oracle.refused);
+    line("refused for their rate", totals.oracle.refused_for_rate);
     line("answered as duplicates", totals.oracle.duplicates);
     line("deliveries", totals.oracle.deliveries);
     line("of these replayed", totals.oracle.replayed);
@@ -199,7 +200,9 @@ bool check_marks(const sim::Totals& totals) {
     const struct {
         const char* name;
         uint64_t count;
-    } marks[] = {{"publish was answered as a duplicate", totals.oracle.duplicates},
+    } marks[] = {{"command was refused for its rate", totals.oracle.refused_for_rate},
+                 {"connection was closed for its rate", totals.oracle.closed_by_code.count(4101)},
+                 {"publish was answered as a duplicate", totals.oracle.duplicates},
                  {"message was replayed", totals.oracle.replayed},
                  {"resume was exact", totals.oracle.resumes_exact},
                  {"resume was refused", totals.oracle.resumes_refused},

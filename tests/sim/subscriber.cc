@@ -190,11 +190,19 @@ bool Subscriber::can_be_ignored(const Subscription& each) const {
 
 void Subscriber::unsubscribe_sent(const std::vector<std::string>& filters) {
     ++settles_count_;
+    mark_leaving(filters, true);
+}
+
+void Subscriber::unsubscribe_refused(const std::vector<std::string>& filters) {
+    mark_leaving(filters, false);
+}
+
+void Subscriber::mark_leaving(const std::vector<std::string>& filters, bool is_leaving) {
     for (const std::string& filter : filters) {
         const uint32_t number = ledger_.filter_number(filter);
         for (auto& [id, each] : subscriptions_) {
             for (Filter& own : each.filters) {
-                if (own.number == number) own.is_leaving = true;
+                if (own.number == number) own.is_leaving = is_leaving;
             }
         }
     }

@@ -87,6 +87,8 @@ class Subscriber {
     void subscribe_refused(Id id);
     void unsubscribe_sent(const std::vector<std::string>& filters);
     void unsubscribed(const std::vector<std::string>& filters);
+    // Nothing was changed.
+    void unsubscribe_refused(const std::vector<std::string>& filters);
 
     enum class Arrival : uint8_t { pushed, announced };
     Arrival delivered(MessageId message);
@@ -154,6 +156,7 @@ class Subscriber {
         std::vector<Gap> gaps;
     };
 
+    void mark_leaving(const std::vector<std::string>& filters, bool is_leaving);
     static bool starts_now(const Subscription& each) { return each.start.kind == Start::Kind::now; }
     bool matches(const Subscription& each, uint32_t topic) const;
     bool matches_for_sure(const Subscription& each, uint32_t topic) const;

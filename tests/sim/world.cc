@@ -45,6 +45,7 @@ void Totals::add(const Totals& other) {
     oracle.compressed += other.oracle.compressed;
     oracle.refused += other.oracle.refused;
     oracle.duplicates += other.oracle.duplicates;
+    oracle.refused_for_rate += other.oracle.refused_for_rate;
     oracle.resumes_exact += other.oracle.resumes_exact;
     oracle.resumes_refused += other.oracle.resumes_refused;
     oracle.replayed += other.oracle.replayed;
