@@ -28,7 +28,9 @@ from good_clients import GoodClients
 from hostile_crew import KINDS, ONSLAUGHTS, HostileCrew, Rules
 
 MIB = 1 << 20
-FILES_MAX = 512
+# A worker needs several rings for its connections, and those that are to be refused.
+FILES_MAX = 256
+CONNECTIONS_MAX = 448
 WORKERS = 2
 MESSAGE_BYTES_MAX = 128 * 1024
 FRAGMENTS_MAX = 100
@@ -36,7 +38,7 @@ MEMORY_MIB_MAX = 24
 # Every limit is set where the crew reaches it, and the good ones do not.
 SETTINGS = (
     "--workers", str(WORKERS), "--subscriptions-max", "200", "--message-max", "128KiB",
-    "--fragments-max", str(FRAGMENTS_MAX),
+    "--fragments-max", str(FRAGMENTS_MAX), "--connections-max", str(CONNECTIONS_MAX),
     "--connections-per-address", "40", "--upgrade-rate", "150", "--command-rate", "400",
     "--publish-rate", "100", "--inbound-rate", "256KiB", "--http-head-max", "8KiB",
     "--handshake-timeout", "2s", "--heartbeat-interval", "4s", "--heartbeat-timeout", "3s",
