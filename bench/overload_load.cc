@@ -159,7 +159,9 @@ void Load::slow(uint32_t subscribers_count, uint32_t slow_count, uint64_t rate, 
     }
     settle();
     const uint64_t resident_before_bytes = load::resident_bytes(broker_pid_);
+    witnesses_.begin();
     publish_for(second_ns, rate, prefix);  // warms up
+    witnesses_.end();
     complete(swarm_);
     complete(witnesses_.swarm);
     std::vector<double> calm_ms;
