@@ -643,16 +643,22 @@ def write_section(file: pathlib.Path, text: str, begin_mark=BEGIN_MARK, end_mark
     file.write_text(whole)
 
 
-def arguments():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0],
+def measuring_parser(text, seconds):
+    """What every comparison is asked for; `text` is the program's own."""
+    parser = argparse.ArgumentParser(description=text.split("\n", 1)[0],
                                      formatter_class=argparse.RawDescriptionHelpFormatter,
-                                     epilog=__doc__.split("\n", 2)[2])
+                                     epilog=text.split("\n", 2)[2])
     parser.add_argument("build", type=pathlib.Path)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=4, help="of each figure")
+    parser.add_argument("--seconds", type=float, default=seconds, help="of each figure")
     parser.add_argument("--warmup", type=float, default=1)
     parser.add_argument("--server-core", type=int, default=0)
     parser.add_argument("--load-core", type=int, default=1)
+    return parser
+
+
+def arguments():
+    parser = measuring_parser(__doc__, seconds=4)
     parser.add_argument("--rows", nargs="+", metavar="ROW",
                         help="only these: " + ", ".join(row.name for row in ROWS))
     parser.add_argument("--servers", nargs="+", metavar="NAME",

@@ -13,7 +13,6 @@ Beside the first and the last stands a loop of send(2) of the same bytes (bench/
 the picture goes to bench/growth.svg and the table into bench/RESULTS.md. Some ten minutes.
 """
 
-import argparse
 import math
 import pathlib
 import resource
@@ -236,15 +235,7 @@ def section(growth: Growth) -> str:
 
 
 def arguments():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0],
-                                     formatter_class=argparse.RawDescriptionHelpFormatter,
-                                     epilog=__doc__.split("\n", 2)[2])
-    parser.add_argument("build", type=pathlib.Path)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=3, help="of each figure")
-    parser.add_argument("--warmup", type=float, default=1)
-    parser.add_argument("--server-core", type=int, default=0)
-    parser.add_argument("--load-core", type=int, default=1)
+    parser = compare.measuring_parser(__doc__, seconds=3)
     parser.add_argument("--write", action="store_true",
                         help="into bench/RESULTS.md and bench/growth.svg")
     return parser.parse_args()
