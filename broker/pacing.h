@@ -8,8 +8,7 @@
 // which exists only where a rate is limited. Thread: its shard's.
 // Invariants:
 //  1. A token is charged when a command is done or refused, not when it is looked at: a command
-//  that
-//     has to wait for another shard and is tried again pays once, and is not refused later.
+//     that has to wait for another shard and is tried again pays once, and is not refused later.
 //  2. After a refused publish of a series none of the same series is done, so that a client that
 //     publishes on before it has read the refusal keeps its order.
 //  3. A connection that asks for all its subscriptions at once, and again at once, is not limited.
