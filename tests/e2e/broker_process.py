@@ -215,11 +215,16 @@ def run_fanfare(*arguments, input_bytes=None, timeout_s=30, environment=None, pr
     return result
 
 
-def start_fanfare(*arguments, environment=None, stdin=subprocess.DEVNULL):
+def start_fanfare(*arguments, environment=None, stdin=subprocess.DEVNULL, preexec=None):
     """Starts a subcommand with pipes; the caller ends it."""
+    def prepare():
+        die_with_parent()
+        if preexec is not None:
+            preexec()
+
     return subprocess.Popen(
         [Options.broker, *arguments], stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        preexec_fn=die_with_parent, env=clean_environment(**(environment or {})))
+        preexec_fn=prepare, env=clean_environment(**(environment or {})))
 
 
 def unused_port():

@@ -4,6 +4,7 @@ sums against the broker's own counters.
 """
 
 import json
+import os
 import pathlib
 import signal
 import subprocess
@@ -203,6 +204,25 @@ class ScenariosTest(unittest.TestCase):
                              timeout_s=TIMEOUT_S)
         self.assertEqual(0, result.returncode, result.stderr)
         self.assertEqual(300, json.loads(result.stdout)["connect_ns"]["count"])
+
+    def test_before_all_others(self):
+        """Under SCHED_FIFO a load without rest must leave its own coordinator its time."""
+        def go_first():
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+
+        try:
+            process = start_fanfare("bench", "idle", "--clients", "1", "--duration", "60s",
+                                    "--url", self.broker.url, preexec=go_first)
+        except subprocess.SubprocessError:
+            self.skipTest("this user may not use SCHED_FIFO")
+
+        def priorities():
+            threads = sorted(int(one) for one in os.listdir(f"/proc/{process.pid}/task"))
+            return [os.sched_getparam(thread).sched_priority for thread in threads]
+
+        wait_until(lambda: priorities() == [2, 1], 10, "the coordinator precedes the load")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=TIMEOUT_S)
 
     def test_sources(self):
         found = self.run_idle("--clients", "20", "--source", "127.0.0.7", "--source", "127.0.0.8")

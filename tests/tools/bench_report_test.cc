@@ -19,6 +19,7 @@ std::unique_ptr<Result> a_result() {
     result->plan.clients = 10;
     result->plan.window = 16;
     result->plan.check = true;
+    result->plan.duration_ns = 2 * base::ns_per_s;
     result->connections = 11;
     result->subscribers = 10;
     result->publishers = 1;
@@ -81,6 +82,19 @@ TEST(BenchReport, WarnsWhenTheLoadWasTheBottleneck) {
     EXPECT_EQ(warnings_of(1'000, 1'000), 0U);
     EXPECT_EQ(warnings_of(1'900, 1'990), 0U);
     EXPECT_EQ(warnings_of(1'900, 1'000), 1U);
+}
+
+TEST(BenchReport, WarnsWhenItWasNotWatchedInTime) {
+    const auto warnings_of = [](uint64_t duration_ms) {
+        const auto result = a_result();
+        result->plan.duration_ns = duration_ms * base::ns_per_ms;
+        bench::judge(*result);
+        return result->warnings.size();
+    };
+    EXPECT_EQ(warnings_of(1'900), 0U);
+    EXPECT_EQ(warnings_of(2'200), 0U);
+    EXPECT_EQ(warnings_of(1'800), 1U);
+    EXPECT_EQ(warnings_of(2'300), 1U);
 }
 
 TEST(BenchReport, TextForPeople) {

@@ -1,6 +1,7 @@
 #include "tools/bench/result.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 
 namespace bench {
@@ -10,6 +11,9 @@ namespace {
 constexpr double busy_share = 0.9;
 // Open loop: messages that leave later than this are the load's fault, and count in their latency.
 constexpr uint64_t late_ns = base::ns_per_ms;
+// A measurement that is shorter or longer than asked for by more than this share was watched by
+// somebody who got no time.
+constexpr double seconds_tolerance = 0.1;
 
 double ratio(double part, double whole) {
     return whole > 0 ? part / whole : 0;
@@ -141,6 +145,16 @@ void judge(Result& result) {
     }
     if (result.is_broker_known() && result.begin.broker.thread_run_ns.empty()) {
         warnings.push_back("this kernel tells no times per thread; the broker's CPU is in ticks");
+    }
+    const double wanted_s = static_cast<double>(result.plan.duration_ns) / 1e9;
+    const bool is_complete = result.failure.empty() && !result.was_interrupted;
+    if (is_complete && std::abs(result.seconds() - wanted_s) > wanted_s * seconds_tolerance) {
+        char text[160];
+        std::snprintf(text, sizeof text,
+                      "%.3f s were measured instead of %.3f s, because the load left its core no "
+                      "time to watch: the figures say little",
+                      result.seconds(), wanted_s);
+        warnings.emplace_back(text);
     }
     if (result.was_interrupted) warnings.push_back("the run was interrupted; this is what it had");
 }
