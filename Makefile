@@ -38,6 +38,7 @@ check: ## before a commit: format, linters, unit tests, SEEDS seeds of the simul
 
 bench: ## micro-benchmarks, then other servers beside Fanfare (BENCH_ARGUMENTS='--rounds 1 --seconds 1')
 	@$(DEPENDENCIES) build test bench
+	@bench/peers/install.sh
 	@cmake --preset release -DFANFARE_DEVELOPER=ON
 	@cmake --build build/release --target fanfare bench/all -j$(JOBS)
 	@set -e; for program in build/release/bench/*_bench; do printf '\n== %s\n' "$$program"; "$$program"; done

@@ -7,7 +7,7 @@ Rounds alternate between the servers, and the table has the medians. Servers tha
 are left out, which the result says; bench/peers/README.md tells where they come from.
 
     bench/compare.py build/release --rounds 1 --seconds 1        a try, some minutes
-    bench/compare.py build/release --write                       three rounds, some twenty minutes,
+    bench/compare.py build/release --write                       five rounds, some 25 minutes,
                                                                  into RESULTS.md
 """
 
@@ -643,13 +643,13 @@ def write_section(file: pathlib.Path, text: str, begin_mark=BEGIN_MARK, end_mark
     file.write_text(whole)
 
 
-def measuring_parser(text, seconds):
+def measuring_parser(text, rounds, seconds):
     """What every comparison is asked for; `text` is the program's own."""
     parser = argparse.ArgumentParser(description=text.split("\n", 1)[0],
                                      formatter_class=argparse.RawDescriptionHelpFormatter,
                                      epilog=text.split("\n", 2)[2])
     parser.add_argument("build", type=pathlib.Path)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=rounds)
     parser.add_argument("--seconds", type=float, default=seconds, help="of each figure")
     parser.add_argument("--warmup", type=float, default=1)
     parser.add_argument("--server-core", type=int, default=0)
@@ -658,7 +658,7 @@ def measuring_parser(text, seconds):
 
 
 def arguments():
-    parser = measuring_parser(__doc__, seconds=4)
+    parser = measuring_parser(__doc__, rounds=5, seconds=3)
     parser.add_argument("--rows", nargs="+", metavar="ROW",
                         help="only these: " + ", ".join(row.name for row in ROWS))
     parser.add_argument("--servers", nargs="+", metavar="NAME",

@@ -235,7 +235,7 @@ def section(growth: Growth) -> str:
 
 
 def arguments():
-    parser = compare.measuring_parser(__doc__, seconds=3)
+    parser = compare.measuring_parser(__doc__, rounds=3, seconds=3)
     parser.add_argument("--write", action="store_true",
                         help="into bench/RESULTS.md and bench/growth.svg")
     return parser.parse_args()

@@ -48,6 +48,7 @@ bench   | valgrind                             | valgrind       | counts instruc
 bench   | nats-server                          | nats-server    | a server to compare with
 bench   | nginx                                | nginx          | a server to compare with
 bench   | libnginx-mod-nchan                   | -              | a server to compare with: nchan
+bench   | npm                                  | npm            | fetches a server to compare with: Bun
 develop | clang-14                             | clang++-14     | fuzzers
 develop | libclang-rt-14-dev                   | -              | fuzzers
 develop | clang-format-14                      | clang-format-14| formatting
