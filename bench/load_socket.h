@@ -71,8 +71,8 @@ struct LoadSocket {
     };
 
     void send_pong(std::string_view payload) const;
-    // What is left from before and what has come; it lives until the next call of
-    // any socket of this thread.
+    // What is left from before and what has come; it lives until the next call of any socket of
+    // this thread.
     bool read_more(std::string_view& bytes);
     bool take_response(std::string_view bytes, size_t& at);
     static bool next_frame(std::string_view bytes, size_t& at, Frame& frame);

@@ -7,8 +7,7 @@
 //     spread   the same, but each from another place: from BEHIND to 2 * BEHIND messages back
 //     fanout   BEHIND messages are published to as many live subscribers
 //     storm    CLIENTS clients connect and resume, each about BEHIND messages back, while 100
-//     others
-//              get a message every 10 ms, whose delay is measured
+//              others get a message every 10 ms, whose delay is measured
 //     arrival  the same, but they only subscribe
 //
 // One thread and epoll; one line of JSON at the end. Every client counts what it gets: a message

@@ -4,8 +4,7 @@
 // Invariants:
 //  1. Every request that was taken is answered once, unless its connection ends before.
 //  2. A page has at most page_bytes_max of payload (but at least one message, when there is one)
-//  and
-//     page_messages_max messages; `more` says that there is more.
+//     and page_messages_max messages; `more` says that there is more.
 #pragma once
 
 #include <cstdint>

@@ -1,10 +1,9 @@
 // Joins: subscriptions on their way into the router, by the join rule.
 //
 // A filter that can match topics of other shards must be known to their owners before it may count
-// as subscribed:
-// interest is told to every owner that can match, each acknowledges (and says how far its
-// partitions have come), and with the last acknowledgement all filters of the command enter the
-// local subscriptions, in the same turn. From then on whatever an owner sequences reaches them.
+// as subscribed: interest is told to every owner that can match, each acknowledges (and says how
+// far its partitions have come), and with the last acknowledgement all filters of the command enter
+// the local subscriptions, in the same turn. From then on whatever an owner sequences reaches them.
 //
 // Owner: a shard. Thread: its shard's.
 // Invariants:

@@ -10,9 +10,10 @@
 //   near    7/8 of the limit Shedding takes memory from those that hold the oldest chunks
 //   full    the limit        further connections are answered 503, publishes `overloaded`
 //
-// Owner: a shard holds one. Thread: its shard's; it reads the metrics cells of all shards, which
-// are a turn old at most, so shards agree within a turn and may pass the limit by what one turn
-// adds. Invariants:
+// Owner: a shard holds one.
+// Thread: its shard's; it reads the metrics cells of all shards, which are a turn old at most, so
+// shards agree within a turn and may pass the limit by what one turn adds.
+// Invariants:
 //  1. The level changes between turns only.
 #pragma once
 

@@ -5,12 +5,10 @@
 // Invariants:
 //  1. A frame is encoded and appended once, however many queues refer to it.
 //  2. A connection stands in each of the two dirty lists at most once, and whoever has bytes to
-//  send
-//     and no send in flight stands in one of them.
+//     send and no send in flight stands in one of them.
 //  3. flush() starts at most sends_per_turn_max sends, first of those that were queued for few,
-//  then
-//     of those for many, each in the order in which connections became dirty: so a huge topic does
-//     not delay a small room for longer than a turn, and a part of every turn is left to it.
+//     then of those for many, each in the order in which connections became dirty: so a huge topic
+//     does not delay a small room for longer than a turn, and a part of every turn is left to it.
 //  4. A message is queued up to the soft limit only; what becomes of it above is decided by others
 //     (SlowConsumers), who may queue it up to the hard limit.
 //  5. waits_since_ns of a connection is when the oldest bytes of its queue were queued, or, when

@@ -5,8 +5,7 @@
 //  1. Messages stand in the order in which they were sequenced, each with a copy of its frame that
 //     slow subscribers share; so their memory is their bytes, whatever chunks they came from.
 //  2. `held_bytes` is the cost of all messages in `held`, their records included. A message that
-//  was
-//     taken out of the middle leaves an entry without a frame, which costs nothing.
+//     was taken out of the middle leaves an entry without a frame, which costs nothing.
 //  3. A topic stands in `newest` exactly while a message of it waits that a newer one may replace.
 //  4. Everything lost since the last gaps were told is counted in `losses`, or `losses_are_many`.
 #pragma once

@@ -6,8 +6,7 @@
 //  1. Nothing is tried again in the turn in which it failed, and only so many per round, so that a
 //     lasting shortage costs little time.
 //  2. Whatever waits here is bounded elsewhere: a connection whose sends fail meets the limit of
-//  its
-//     queue, one whose receives fail its heartbeat, and both the timers of their states.
+//     its queue, one whose receives fail its heartbeat, and both the timers of their states.
 //  3. A shortage is over when it has not shown for quiet_ns; until then it logs nothing more.
 #pragma once
 

@@ -4,8 +4,7 @@
 //   backlog            catch_up          conflate           drop_oldest        disconnect
 //   up to soft         queued            queued             queued             queued
 //   soft to hard       read later        held; replaces     held               queued, or held
-//   behind
-//                      (Replays)         its topic's last                      what is
+//                      (Replays)         its topic's last                      behind what is
 //   above hard         –                 oldest dropped     oldest dropped     closed with 4100
 //   older than         –                 –                  dropped            closed with 4100
 //   outbound_time

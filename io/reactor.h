@@ -30,8 +30,8 @@
 //     connection before the caller has seen that event.
 // 10. Accept: every event with result == 0 brings a new socket and its peer. A result < 0 means
 //     that an accept failed and is not tried again until accept_start is called once more (wait a
-//     little: -EMFILE does not pass by itself). The reactor never holds more accepted
-//     sockets than it was built for; further connections wait in the kernel's queue.
+//     little: -EMFILE does not pass by itself). The reactor never holds more accepted sockets than
+//     it was built for; further connections wait in the kernel's queue.
 // 11. now_ns() is monotonic and constant between two turns.
 // 12. turn() may return early with no event at all.
 #pragma once

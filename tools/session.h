@@ -5,9 +5,9 @@
 // Invariants:
 //  1. open() has succeeded exactly when the broker's welcome has been read.
 //  2. A broker that is silent for a heartbeat and its timeout is taken for gone, as it would take
-//  us.
+//     us.
 //  3. After Event::ended, ending() says why, and next() goes on answering Event::ended until the
-//  next open().
+//     next open().
 #pragma once
 
 #include <cstdint>

@@ -152,6 +152,10 @@ DEAD_CODE = re.compile(
     r"|(?:[\w:<>,&*]+\s+){0,3}[\w:.\[\]>-]+\s*[+*/|&^-]?=\s*[^=].*);$"
     r"|^//\s?(?:if|for|while|switch)\s*\(.*\)\s*\{$|^//\s?\}$|^//\s?#\s*include\s+[<\"]")
 
+# "//  1. Text" and the lines below it; clang-format does not know lists when it breaks a long line.
+LIST_LINE = re.compile(r"^//  (?:\d+\. |   \S)")
+LIST_LINE_ASTRAY = re.compile(r"^//  [^\W\d]")
+
 
 class Source(NamedTuple):
     path: str
@@ -231,6 +235,9 @@ def check_comments(source: Source) -> Iterator[Finding]:
         if DEAD_CODE.search(line.strip()):
             yield Finding(source.path, number, "dead_code",
                           "code in a comment; delete it, the history keeps it")
+        if LIST_LINE_ASTRAY.match(line) and LIST_LINE.match(source.lines[number - 2]):
+            yield Finding(source.path, number, "list_indent",
+                          "set a list's lines straight: the text stands below the text")
 
 
 def check_header(source: Source) -> Iterator[Finding]:

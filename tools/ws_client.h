@@ -1,14 +1,14 @@
 // WsClient: one WebSocket connection as a client, over TCP or a Unix socket, for the command line's
 // clients.
 //
-// Owner: a Session holds one by value. Thread: one; calls block up to a deadline on
-// CLOCK_MONOTONIC. Invariants:
+// Owner: a Session holds one by value.
+// Thread: one; calls block up to a deadline on CLOCK_MONOTONIC.
+// Invariants:
 //  1. wait() both reads and writes: who only sends must still call it, so that a broker that stops
-//  reading until its
-//     answers are read cannot wait for us while we wait for it.
+//     reading until its answers are read cannot wait for us while we wait for it.
 //  2. Pings are answered inside wait(); the caller never sees ping and pong.
 //  3. Nothing throws and no signal is raised: a broken connection is Incoming::Kind::lost, with a
-//  sentence.
+//     sentence.
 //  4. Incoming::payload lives until the next call.
 // Limits: a message of at most message_bytes_max. Resolving a name may block longer than the
 // deadline, because getaddrinfo(3) takes none.

@@ -9,7 +9,7 @@
 // Owner: a History. Thread: its shard's.
 // Invariants:
 //  1. A topic's `floor` is the highest offset that was evicted of it. Everything it keeps lies
-//  above.
+//     above.
 //  2. It stands in `Partition::floors` under `floor_bound`, which is never below its floor, and not
 //     above its newest message. So the topics with a floor above X are found among those with a
 //     bound above X, while the index changes only once in many evictions.

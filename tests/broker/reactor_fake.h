@@ -8,13 +8,11 @@
 // Owner: a test. Thread: the test's.
 // Invariants:
 //  1. A caller that breaks the contract of io/reactor.h (a second receive, a close with a send in
-//  flight…) ends the
-//     test with a CHECK.
+//     flight…) ends the test with a CHECK.
 //  2. Received bytes stand in memory of their own with exactly the promised padding, and are freed
-//  by the next
-//     turn(): AddressSanitizer finds whoever reads further or later.
+//     by the next turn(): AddressSanitizer finds whoever reads further or later.
 //  3. The payload of a send is compared with what it was at the call whenever bytes of it are
-//  taken.
+//     taken.
 #pragma once
 
 #include <deque>

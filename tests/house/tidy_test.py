@@ -195,6 +195,12 @@ class TidyTest(unittest.TestCase):
                         "// The sum is x = y + z.", "// returns at once; then", "// 0 <= x < 8;"):
             self.expect_clean("codec/a.cc", comment + "\n")
 
+    def test_lists(self):
+        self.expect("list_indent", "codec/a.cc", "//  1. One line and\n//  another\n", 2)
+        self.expect("list_indent", "codec/a.cc", "//  1. One\n//     line and\n//  another\n", 3)
+        self.expect_clean("codec/a.cc", "//  9. One line and\n//     another.\n// 10. More.\n")
+        self.expect_clean("codec/a.cc", "//  1. One line.\n// No list.\n")
+
     def test_white_space(self):
         self.expect("trailing_space", "codec/a.cc", "int x; \n")
         self.expect("trailing_space", "codec/a.cc", "int x;\r\n")

@@ -3,8 +3,7 @@
 // Owner: World; the kernels and the network ask it. Thread: its World's.
 // Invariants:
 //  1. swarm() activates each kind in a third of the seeds (rare ones in two thirds) and then draws
-//  how likely it is, so that
-//     runs differ from each other instead of all being average.
+//     how likely it is, so that runs differ from each other instead of all being average.
 //  2. After heal() nothing fires any more.
 //  3. Every firing is counted; a kind that never fires over many seeds is a hole in the simulation.
 #pragma once

@@ -10,7 +10,7 @@
 //  1. resume() returns when the body paused or ended; pause() returns at the next resume().
 //  2. No exception leaves the body.
 //  3. A fiber that is destroyed before it ended leaks what stands on its stack; only a failed run
-//  does that.
+//     does that.
 // Limits: stack_bytes of stack, with a guard page below them.
 #pragma once
 

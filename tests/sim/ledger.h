@@ -9,9 +9,9 @@
 //  2. What one connection published to one topic lies in the order in which it was sent.
 //  3. Messages of topics without history have no place.
 //  4. Of the publishes with one key on one topic that surely fall into one window, one is a
-//  message;
-//     the others are repeats, which are never delivered and are told the first one's place.
-//  A broken one is a Violation.
+//     message; the others are repeats, which are never delivered and are told the first one's
+//     place.
+// A broken one is a Violation.
 #pragma once
 
 #include <cstdint>

@@ -9,8 +9,7 @@
 //  1. Bytes of one direction arrive whole, once and in order, unless the connection is reset.
 //  2. A connection's id is never reused within a run.
 //  3. Whoever may be able to go on because of a change is told: `look_at_ns` of the peer's side and
-//  of
-//     the shard is lowered to when the change can be seen.
+//     of the shard is lowered to when the change can be seen.
 // Limits: a pipe never holds more than its capacity.
 #pragma once
 

@@ -202,8 +202,7 @@ TEST_F(OracleTest, AStopMustNotLoseWhatWasAcknowledgedBefore) {
     EXPECT_EQ(broken_by([&] { oracle.session_end(bob, {.close_code = 1001}); }), "P8");
 }
 
-// With history
-// -------------------------------------------------------------------------------------
+// With history ------------------------------------------------------------------------------------
 
 Limits with_history() {
     Limits limits;
@@ -663,8 +662,7 @@ TEST(Payloads, FiltersMatchAsMqttDefines) {
     EXPECT_FALSE(filter_matches("news/#", "newspaper"));
 }
 
-// Slow consumers
-// -------------------------------------------------------------------------------------
+// Slow consumers ----------------------------------------------------------------------------------
 
 Limits with_policies() {
     using topics::OnSlow;

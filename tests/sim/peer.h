@@ -4,7 +4,7 @@
 // Invariants of a peer:
 //  1. It decides by its own generator and what it read alone, so that a seed reproduces it.
 //  2. After heal() it begins nothing new and settles: is_settled() becomes true if the broker does
-//  its part.
+//     its part.
 #pragma once
 
 #include <cstdint>

@@ -8,11 +8,12 @@
 // work(), which moves bytes and makes completions, and resumes the fiber when is_turn_due(). Then
 // turn() hands events out.
 //
-// Owner: World builds the kernel, then the reactor over it; both outlive the shard. Thread: the
-// World's. Invariants:
+// Owner: World builds the kernel, then the reactor over it; both outlive the shard.
+// Thread: the World's.
+// Invariants:
 //  1. A buffer is at home, filled and waiting in a completion, or lent to the shard until its next
-//  turn. At home it is
-//     poisoned for AddressSanitizer and overwritten, so that a late reader is found in every build.
+//     turn. At home it is poisoned for AddressSanitizer and overwritten, so that a late reader is
+//     found in every build.
 //  2. A payload in flight is hashed when it is given and compared whenever bytes of it are taken.
 //  3. A descriptor is free again, and given to the next connection, before its close was reported.
 // Limits: SimReactorOptions.
@@ -96,7 +97,7 @@ class Kernel {
         bool is_asked = false;  // the caller's view: accept_start without a failure since
         bool is_stop_asked = false;
         bool is_hurried = false;  // the stop was asked for a second time
-        bool is_armed = false;  // the kernel's view
+        bool is_armed = false;    // the kernel's view
         bool is_stopping = false;
         bool is_closed = false;
     };

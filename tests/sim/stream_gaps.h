@@ -9,8 +9,7 @@
 // Invariants:
 //  1. A gap excuses messages that its filter matches, of its topic if it names one, sent before it.
 //  2. `missed` is checked by the sum over a subscription's life (Subscriber::check_counts): a
-//  single
-//     gap does not say which messages it counts, all of them together do.
+//     single gap does not say which messages it counts, all of them together do.
 #pragma once
 
 #include <cstdint>

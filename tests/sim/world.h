@@ -4,12 +4,10 @@
 // Three phases:
 //  1. faults: everything that the scenario drew goes wrong, while peers do what they do;
 //  2. heal: no more faults, hostile peers gone. Within a bound of virtual time and of steps every
-//  queue must drain and
-//     every well-behaved peer must have got all it is owed; those who vanished must have been
-//     evicted (P6);
+//     queue must drain and every well-behaved peer must have got all it is owed; those who vanished
+//     must have been evicted (P6);
 //  3. stop: the shards are asked to stop while last words are still published (P8). Within a bound
-//  all are stopped, and
-//     then nothing may be left: no socket, no buffer, no record in a lane.
+//     all are stopped, and then nothing may be left: no socket, no buffer, no record in a lane.
 // Some scenarios skip the second phase, so that the stop comes in the midst of the faults.
 //
 // How time runs: it moves to the next moment at which anything can happen, and only when nothing
@@ -21,8 +19,8 @@
 // Invariants:
 //  1. The run depends on the scenario alone: no clock, no address, no order of a hash table.
 //  2. A broken promise is thrown as Violation by run(). The world is then not fit to be destroyed
-//  (its shards stand in the
-//     middle of a turn): the caller reports and leaves the process, or leaks it.
+//     (its shards stand in the middle of a turn): the caller reports and leaves the process, or
+//     leaks it.
 #pragma once
 
 #include <functional>

@@ -4,8 +4,7 @@
 // Connections are numbered from 0, publishers from 0, topics from 0.
 // Invariants:
 //  1. What a publisher's n-th message is (its topic, its number in that topic) follows from n
-//  alone,
-//     so a receiver knows what comes next.
+//     alone, so a receiver knows what comes next.
 //  2. deliveries_of(topic) counts the connections of which role_of and subscribes_to say so.
 #pragma once
 

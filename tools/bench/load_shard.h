@@ -11,9 +11,8 @@
 // Invariants:
 //  1. At most one send of a connection is in flight; what is appended meanwhile waits in `waiting`.
 //  2. A message's latency counts from when it should have been published (open loop) or was
-//  composed
-//     (closed loop) to the turn in which its bytes were here. So a stall of the server, or of ours,
-//     is not left out.
+//     composed (closed loop) to the turn in which its bytes were here. So a stall of the server, or
+//     of ours, is not left out.
 //  3. counters.delivered never exceeds what arrived; counters.expected is added before the message
 //     is sent. So their difference is what may still come.
 // Limits: as many connections as the ring's table has room for; publisher_waiting_bytes_max of a
