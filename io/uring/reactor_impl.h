@@ -88,7 +88,7 @@ struct Reactor::Impl {
     Ring* ring_with_room() const;
     Token accept_arm(Ring& ring, Listener& listener);
     void stopping_advance(uint16_t number);
-    static void close_submit(Ring& ring, uint32_t entry, base::Slot slot);
+    static void close_submit(Ring& ring, uint32_t entry);
     static void shutdown_by_worker(Ring& ring, uint32_t entry, int how);
 
     void wait(uint64_t deadline_ns);

@@ -104,24 +104,28 @@ void Reactor::Impl::close(Socket socket, base::Slot slot) {
     Ring::SocketState& state = ring.state_of(place.entry);
     CHECK(state.is_open);
     state.is_open = false;
+    state.close_slot = slot;
     // Until its completion a shutdown names an entry of the table. A close that overtook it would
     // let it end whatever connection has the entry by then.
     if (state.shutdowns > 0) {
         state.is_closing = true;
-        state.close_slot = slot;
         return;
     }
-    close_submit(ring, place.entry, slot);
+    close_submit(ring, place.entry);
 }
 
-void Reactor::Impl::close_submit(Ring& ring, uint32_t entry, base::Slot slot) {
+// Once the kernel has closed an accepted socket, its entry can belong to a new connection, so the
+// completion names the slot. An adopted one's entry is given away only after the completion, which
+// names it.
+void Reactor::Impl::close_submit(Ring& ring, uint32_t entry) {
     io_uring_sqe* const sqe = ring.prepare();
     io_uring_prep_close_direct(sqe, entry);
-    // The slot is all that the completion needs to name: once the kernel has closed, the entry can
-    // belong to a new connection.
-    tag(sqe, Token{slot, TokenOp::close});
+    if (entry < ring.accepted_max) {
+        tag(sqe, Token{ring.state_of(entry).close_slot, TokenOp::close});
+    } else {
+        tag(sqe, Token{{entry, 0}, TokenOp::close_adopted});
+    }
     ++ring.closes;
-    if (entry >= ring.accepted_max) ring.adopted_closing.push_back({slot, entry});
 }
 
 void Reactor::Impl::wake(ShardId shard) {
@@ -213,7 +217,14 @@ void Reactor::Impl::complete(Ring& ring, const io_uring_cqe& cqe) {
             --ring.sends;
             events.push_back(Event{.op = Op::send, .result = cqe.res, .slot = token.slot});
             return;
-        case TokenOp::close: on_close(ring, token.slot, cqe.res); return;
+        case TokenOp::close:
+            --ring.accepted_held;
+            on_close(ring, token.slot, cqe.res);
+            return;
+        case TokenOp::close_adopted:
+            ring.adopted_free.push_back(token.slot.index);
+            on_close(ring, ring.state_of(token.slot.index).close_slot, cqe.res);
+            return;
         // Whatever shutdown(2) answered is fine: -ENOTCONN says that the peer was faster.
         case TokenOp::shutdown: on_shutdown(ring, token.slot.index); return;
         case TokenOp::install:
@@ -247,16 +258,6 @@ void Reactor::Impl::on_recv(Ring& ring, base::Slot slot, const io_uring_cqe& cqe
 
 void Reactor::Impl::on_close(Ring& ring, base::Slot slot, int32_t result) {
     --ring.closes;
-    bool was_adopted = false;
-    for (Ring::AdoptedClosing& closing : ring.adopted_closing) {
-        if (closing.slot != slot) continue;
-        was_adopted = true;
-        ring.adopted_free.push_back(closing.entry);
-        closing = ring.adopted_closing.back();
-        ring.adopted_closing.pop_back();
-        break;
-    }
-    if (!was_adopted) --ring.accepted_held;
     events.push_back(Event{.op = Op::close, .result = result, .slot = slot});
 }
 
@@ -278,7 +279,7 @@ void Reactor::Impl::on_shutdown(Ring& ring, uint32_t entry) {
     --ring.shutdowns;
     if (state.shutdowns > 0 || !state.is_closing) return;
     state.is_closing = false;
-    close_submit(ring, entry, state.close_slot);
+    close_submit(ring, entry);
 }
 
 // --- The end ---

@@ -84,16 +84,11 @@ struct Ring {
     }
 
     struct SocketState {
-        base::Slot close_slot;    // of a close that waits for shutdowns to end
+        // Of a close that waits for shutdowns to end, or of an adopted socket's until it is done.
+        base::Slot close_slot;
         uint8_t shutdowns = 0;    // in flight
         bool is_open = false;     // from accept or adopt until close()
         bool is_closing = false;  // close() waits for shutdowns to end
-    };
-
-    // An adopted socket whose entry is free once the close of this slot has completed.
-    struct AdoptedClosing {
-        base::Slot slot;
-        uint32_t entry;
     };
 
     SocketState& state_of(uint32_t entry) {
@@ -114,7 +109,6 @@ struct Ring {
 
     std::vector<SocketState> sockets;    // [0, accepted_max) accepted, then the adopted ones
     std::vector<uint32_t> adopted_free;  // entries of the table
-    std::vector<AdoptedClosing> adopted_closing;
 
     // What is with the kernel, by kind.
     uint32_t accepted_held = 0;
