@@ -1,9 +1,12 @@
 #include "broker/metrics.h"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstdio>
+#include <iterator>
 
+#include "io/base/check.h"
 #include "io/base/units.h"
 
 namespace broker {
@@ -116,9 +119,10 @@ std::string_view setting_of(Refused refused) {
 }
 
 void ShardMetrics::count_upgrade(uint16_t status) {
-    for (size_t row = 0; row < std::size(upgrade_statuses); ++row) {
-        if (upgrade_statuses[row] == status) bump(upgrades_[row], 1);
-    }
+    const uint16_t* const row =
+        std::find(std::begin(upgrade_statuses), std::end(upgrade_statuses), status);
+    CHECK(row != std::end(upgrade_statuses));
+    bump(upgrades_[row - std::begin(upgrade_statuses)], 1);
 }
 
 void ShardMetrics::count_closed(uint16_t code) {

@@ -125,9 +125,9 @@ enum class Refused : uint8_t {
 };
 std::string_view setting_of(Refused refused);
 
-// Answers to upgrade requests by status; there are no others.
-inline constexpr uint16_t upgrade_statuses[] = {101, 400, 403, 404, 405, 414, 417,
-                                                426, 429, 431, 501, 503, 505};
+// Answers to upgrade requests by status; there are no others: what is refused before its path is
+// known (414, 431, …) asked for nothing yet.
+inline constexpr uint16_t upgrade_statuses[] = {101, 400, 403, 405, 426, 429, 503};
 // How connections that were upgraded ended. 1006: without a Close frame in either direction.
 inline constexpr uint16_t closed_codes[] = {1000, 1001, 1002, 1003, 1005, 1006, 1007,
                                             1008, 1009, 4100, 4101, 4102, 4200, 0};

@@ -119,17 +119,18 @@ TEST(HttpSurface, RefusesBadUpgrades) {
 
 TEST(HttpSurface, RefusedUpgradesAreCounted) {
     World world;
-    world.connect().send(get("/ws"));
-    world.connect().send(Peer::upgrade_request("Origin: https://evil.example\r\n"));
+    for (const Refusal& one : refusals_of_upgrades()) world.connect().send(one.request);
     world.client();
     const Peer peer = world.connect();
     peer.send(get("/metrics"));
     const std::string metrics = peer.take_response();
     for (const char* sample :
          {"fanfare_upgrades_total{status=\"101\"} 1\n",
-          "fanfare_upgrades_total{status=\"403\"} 1\n",
-          "fanfare_upgrades_total{status=\"426\"} 1\n", "fanfare_websockets{shard=\"0\"} 1\n",
-          "fanfare_connections{shard=\"0\"} 4\n"}) {
+          "fanfare_upgrades_total{status=\"400\"} 2\n",
+          "fanfare_upgrades_total{status=\"403\"} 2\n",
+          "fanfare_upgrades_total{status=\"405\"} 1\n",
+          "fanfare_upgrades_total{status=\"426\"} 2\n", "fanfare_websockets{shard=\"0\"} 1\n",
+          "fanfare_connections{shard=\"0\"} 9\n"}) {
         EXPECT_NE(metrics.find(sample), std::string::npos) << sample;
     }
 }

@@ -143,6 +143,7 @@ TEST(Metrics, UpgradesAreCountedByStatusOverAllShards) {
     EXPECT_EQ(exposition.value("fanfare_upgrades_total{status=\"101\"}"), 2u);
     EXPECT_EQ(exposition.value("fanfare_upgrades_total{status=\"426\"}"), 1u);
     EXPECT_EQ(exposition.value("fanfare_upgrades_total{status=\"403\"}"), 0u);
+    EXPECT_DEATH(registry.shard(0).count_upgrade(404), "CHECK failed") << "no upgrade is told that";
 }
 
 TEST(Metrics, EndsAreCountedByCodeAndApplicationsCodesAsOther) {
