@@ -2,6 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+
 namespace {
 
 using bench::DialectKind;
@@ -12,6 +18,7 @@ using bench::Role;
 std::unique_ptr<bench::Dialect> dialect_of(DialectKind kind) {
     static Plan plan;
     plan.dialect = kind;
+    plan.seed = 0xfeed'0000'0000'0abc;
     plan.subscribe_frame = "sub {topic}";
     plan.publish_frame = R"({"t":"{topic}","n":{seq},"p":"{payload}"})";
     plan.ready_text = "ok";
@@ -121,7 +128,7 @@ TEST(Dialect, NatsIsAStreamOfText) {
 TEST(Dialect, MqttIsAStreamOfPackets) {
     const auto dialect = dialect_of(DialectKind::mqtt);
     const std::string opened = opening(*dialect, subscriber, "b/+");
-    const std::string connect("\x10\x12\0\4MQTT\4\2\0\0\0\6bench4", 20);
+    const std::string connect("\x10\x1a\0\4MQTT\4\2\0\0\0\016b000000000abc4", 28);
     EXPECT_EQ(opened, connect + std::string("\x82\x08\0\1\0\3b/+\0", 10));
     EXPECT_EQ(opening(*dialect, publisher, ""), connect);
     const std::string message = published(*dialect);
@@ -137,6 +144,26 @@ TEST(Dialect, MqttIsAStreamOfPackets) {
     EXPECT_TRUE(long_message.starts_with(std::string("\x30\xcb\1\0\1t", 6)));
     std::string_view rest = long_message;
     EXPECT_EQ(dialect->next(rest).payload, std::string(200, 'x'));
+}
+
+// Two loads at one server, and the clients of one load, have names that every server takes.
+TEST(Dialect, MqttClientsShareNoName) {
+    std::set<std::string> names;
+    for (const uint64_t seed : {uint64_t{0}, uint64_t{1}, uint64_t{16}, UINT64_MAX}) {
+        Plan plan;
+        plan.dialect = DialectKind::mqtt;
+        plan.seed = seed;
+        const auto dialect = bench::make_dialect(plan);
+        for (const uint32_t connection : {0U, 1U, 11U, UINT32_MAX}) {
+            std::string connect;
+            dialect->append_opening(connect, connection, publisher, "", nullptr);
+            const std::string name = connect.substr(14);
+            EXPECT_EQ(static_cast<size_t>(connect[13]), name.size());
+            EXPECT_LE(name.size(), 23U);
+            EXPECT_EQ(name.find_first_not_of("abcdef0123456789"), std::string::npos) << name;
+            EXPECT_TRUE(names.insert(name).second) << name;
+        }
+    }
 }
 
 TEST(Dialect, NchanIsTheMessageItself) {

@@ -9,7 +9,7 @@ std::unique_ptr<Dialect> make_dialect(const Plan& plan) {
         case DialectKind::fanfare: return std::make_unique<FanfareDialect>();
         case DialectKind::nats: return std::make_unique<NatsDialect>();
         case DialectKind::nchan: return std::make_unique<NchanDialect>();
-        case DialectKind::mqtt: return std::make_unique<MqttDialect>();
+        case DialectKind::mqtt: return std::make_unique<MqttDialect>(plan.seed);
         case DialectKind::plain: return std::make_unique<TemplateDialect>(plan);
     }
     return nullptr;

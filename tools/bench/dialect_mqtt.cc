@@ -1,5 +1,6 @@
 // MQTT 3.1.1 over WebSocket, as much of it as a load needs (§ are those of the OASIS standard).
 
+#include <cstdio>
 #include <optional>
 
 #include "tools/bench/dialects.h"
@@ -61,6 +62,16 @@ std::optional<Head> read_head(std::string_view bytes) {
 
 }  // namespace
 
+// A server ends the older one of two connections with the same name, so loads that run at the same
+// time must not share names. Every server takes 23 letters and digits (§3.1.3.1): these 13, and up
+// to 10 of the connection's number.
+MqttDialect::MqttDialect(uint64_t seed) {
+    constexpr uint64_t mask = (uint64_t{1} << 48) - 1;
+    char text[16];
+    std::snprintf(text, sizeof text, "b%012llx", static_cast<unsigned long long>(seed & mask));
+    client_prefix_ = text;
+}
+
 void MqttDialect::append_opening(std::string& out, uint32_t connection, const Role& role,
                                  std::string_view filter, const tools::Cursor*) const {
     // §3.1: protocol MQTT, level 4, a clean session, no keep-alive. The server chooses no name, for
@@ -70,7 +81,7 @@ void MqttDialect::append_opening(std::string& out, uint32_t connection, const Ro
     append_byte(connect, 4);
     append_byte(connect, 2);
     append_u16(connect, 0);
-    append_string(connect, "bench" + std::to_string(connection));
+    append_string(connect, client_prefix_ + std::to_string(connection));
     append_head(out, packet_connect, connect.size());
     out += connect;
     if (!role.subscribes) return;

@@ -1,6 +1,10 @@
 // The dialects that make_dialect chooses from; see tools/bench/dialect.h.
 #pragma once
 
+#include <cstdint>
+#include <string>
+#include <string_view>
+
 #include "tools/bench/dialect.h"
 
 namespace bench {
@@ -54,6 +58,7 @@ class NchanDialect final : public Dialect {
 // MQTT 3.1.1, quality of service 0.
 class MqttDialect final : public Dialect {
   public:
+    explicit MqttDialect(uint64_t seed);
     std::string_view subprotocol() const override { return "mqtt"; }
     bool is_binary() const override { return true; }
     bool is_stream() const override { return true; }
@@ -66,6 +71,9 @@ class MqttDialect final : public Dialect {
     void append_publish(std::string& out, std::string_view topic, uint64_t sequence,
                         std::string_view payload) const override;
     Incoming next(std::string_view& rest) const override;
+
+  private:
+    std::string client_prefix_;
 };
 
 class TemplateDialect final : public Dialect {

@@ -79,7 +79,7 @@ struct Plan {
     // What is not for the command line: main leaves these alone.
     int out_fd = 1;
     int status_fd = 2;
-    uint64_t seed = 0;  // of keys and masks; 0 draws one with getrandom(2)
+    uint64_t seed = 0;  // of keys, masks and names; 0 draws one with getrandom(2)
 
     bool is_open_loop() const { return rate > 0; }
 };
