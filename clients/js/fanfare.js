@@ -192,6 +192,7 @@ export class Fanfare {
 
     #subscribers = new Set();
     #joins = new Map(); // id → Join
+    #leaves = new Map(); // id → an unsubscribe of this connection, until it is answered
     #shared = null; // the cursor of all live subscribers
     #replaying = null; // whose messages come next,
     #announcedCount = 0; // and how many
@@ -317,6 +318,7 @@ export class Fanfare {
     #dropSocket() {
         const socket = this.#socket;
         this.#socket = null;
+        this.#leaves.clear();
         clearTimeout(this.#timer);
         socket?.close(1000);
     }
@@ -525,13 +527,19 @@ export class Fanfare {
 
     // Refused for the rate: comes again later, but not for ever. Answers whether it does.
     #holdBack(id, retryMs = 2_000 * Math.random()) {
-        const one = this.#requests.get(id) ?? this.#joins.get(id);
+        const one = this.#requests.get(id) ?? this.#joins.get(id) ?? this.#leaves.get(id);
         const now = performance.now();
         one.refusedMs ??= now;
         if (now - one.refusedMs > this.#options.refusedMaxMs) return false;
-        if (this.#joins.has(id)) {
-            const again = () => { if (this.#joins.get(id) === one) this.#sendJoin(id, one); };
-            setTimeout(again, retryMs * (1 + Math.random() * this.#joins.size));
+        if (!this.#requests.has(id)) {
+            const socket = this.#socket;
+            const again = () => {
+                if (this.#socket !== socket) return; // another one asks by itself
+                if (this.#joins.get(id) === one) this.#sendJoin(id, one);
+                else if (this.#leaves.delete(id)) this.#release([one.filter], one.refusedMs);
+            };
+            const othersCount = this.#joins.size + this.#leaves.size;
+            setTimeout(again, retryMs * (1 + Math.random() * othersCount));
             return true;
         }
         one.isOut = false;
@@ -622,13 +630,16 @@ export class Fanfare {
     }
 
     // Unsubscribes from what no other subscriber uses. One by one, because a command with one
-    // filter that the broker does not know would change nothing at all.
-    #release(filters) {
+    // filter that the broker does not know would change nothing at all. `refusedMs` is when the
+    // broker first refused it for its rate.
+    #release(filters, refusedMs = null) {
         if (this.#state !== "open") return;
         const used = new Set([...this.#subscribers].flatMap((subscriber) => subscriber.filters));
         for (const filter of filters) {
             if (used.has(filter)) continue;
-            this.#send(JSON.stringify({ op: "unsubscribe", id: this.#nextId++, filter }));
+            const id = this.#nextId++;
+            const error = this.#send(JSON.stringify({ op: "unsubscribe", id, filter }));
+            if (error === null) this.#leaves.set(id, { filter, refusedMs });
         }
     }
 
@@ -669,6 +680,7 @@ export class Fanfare {
             case "welcome": this.#opened(frame); break;
             case "message": this.#deliver(frame); break;
             case "subscribed": if (join) this.#subscribed(join, frame); break;
+            case "unsubscribed": this.#leaves.delete(frame.id); break;
             case "replay": [this.#replaying, this.#announcedCount] = [join, frame.count]; break;
             case "live": if (join) this.#goLive(join, frame); break;
             case "position": this.#shared.raise(frame.cursor.pos); break;
@@ -747,12 +759,16 @@ export class Fanfare {
     }
 
     #refused({ id, code, reason, retry_ms }) {
-        const isOurs = this.#joins.has(id) || this.#requests.has(id);
-        if (isOurs && code === "rate_limited" && this.#holdBack(id, retry_ms)) return;
+        const isLeave = this.#leaves.has(id);
+        const isOurs = this.#joins.has(id) || this.#requests.has(id) || isLeave;
+        const isRate = code === "rate_limited";
+        if (isOurs && isRate && this.#holdBack(id, retry_ms)) return;
+        this.#leaves.delete(id);
         const error = new FanfareError(code, reason);
         if (this.#joins.has(id)) this.#refuseJoin(id, error);
         else if (this.#requests.has(id)) this.#reject(id, error);
-        else if (id === undefined) this.#emit("error", error);
+        // Whoever refuses an unsubscribe for another reason does not have the subscription.
+        else if (id === undefined || (isLeave && isRate)) this.#emit("error", error);
     }
 
     #emit(name, detail) {

@@ -33,8 +33,8 @@ test("it sends ops that there are", () => {
 
 test("it handles what the broker sends, and knows what it ignores", () => {
     const handled = [...source.matchAll(/case "([a-z]+)":/g)].map(([, op]) => op);
-    // Every object shows that the peer lives, and these say no more; nobody waits for the last.
-    const ignored = ["heartbeat", "pong", "unsubscribed"];
+    // Every object shows that the peer lives, and these say no more.
+    const ignored = ["heartbeat", "pong"];
     const told = [
         ...table("commands").flatMap(([, answer]) => opsIn(answer)),
         ...table("objects").flatMap(([object]) => opsIn(object)),

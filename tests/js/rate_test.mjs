@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import {
-    clock, installFakePage, newClient, newestSocket, openClient, random, reconnect, settle,
+    clock, confirm, installFakePage, newClient, newestSocket, openClient, random, reconnect, settle,
 } from "./fake_page.mjs";
 
 installFakePage();
@@ -179,6 +179,100 @@ describe("a refusal for the rate", () => {
         clock.advance(1_000);
         assert.deepEqual(socket.take(), []);
         await assert.rejects(subscription.ready, { code: "unsubscribed" });
+    });
+
+    test("of a subscription is not repeated on a connection that has asked by itself", () => {
+        const { client, socket } = openClient();
+        client.subscribe("a", () => {});
+        refuse(socket, socket.take()[0].id, 5_000);
+        socket.cut();
+        const again = reconnect();
+        assert.deepEqual(again.take().map(({ op }) => op), ["subscribe"]);
+        clock.advance(10_000);
+        assert.deepEqual(again.take(), []);
+        client.close();
+    });
+
+    test("of a subscription is not repeated before the next connection is open", () => {
+        const { client, socket } = openClient();
+        client.subscribe("a", () => {});
+        refuse(socket, socket.take()[0].id, 5_000);
+        socket.cut();
+        clock.runNext(); // connecting
+        clock.advance(9_000);
+        assert.deepEqual(newestSocket().take(), []);
+        assert.deepEqual(newestSocket().welcome().take().map(({ op }) => op), ["subscribe"]);
+        client.close();
+    });
+
+    // A client that has unsubscribed from "a", and its unsubscribe command.
+    const unsubscribed = (options) => {
+        const { client, socket, eventsOf } = openClient(options);
+        const subscription = client.subscribe("a", () => {});
+        confirm(socket);
+        subscription.unsubscribe();
+        const [{ op, id, filter }] = socket.take();
+        assert.deepEqual([op, filter], ["unsubscribe", "a"]);
+        return { client, socket, eventsOf, id };
+    };
+
+    test("of an unsubscribe is repeated", () => {
+        random.value = 0;
+        const { socket, eventsOf, id } = unsubscribed();
+        refuse(socket, id, 300);
+        clock.advance(299);
+        assert.deepEqual(socket.take(), []);
+        clock.advance(1);
+        const [again] = socket.take();
+        assert.deepEqual([again.op, again.filter], ["unsubscribe", "a"]);
+        socket.say({ op: "unsubscribed", id: again.id });
+        refuse(socket, again.id, 300); // answered already
+        clock.advance(1_000);
+        assert.deepEqual(socket.take(), []);
+        assert.deepEqual(eventsOf("error"), []);
+    });
+
+    test("of an unsubscribe is forgotten when the filter is wanted again", () => {
+        const { client, socket, id } = unsubscribed();
+        refuse(socket, id, 300);
+        client.subscribe("a", () => {});
+        confirm(socket);
+        clock.advance(10_000);
+        assert.deepEqual(socket.take(), []);
+    });
+
+    test("of an unsubscribe is forgotten with the connection", () => {
+        const { client, socket, id } = unsubscribed();
+        refuse(socket, id, 20_000);
+        socket.cut();
+        const again = reconnect();
+        clock.advance(10_000);
+        again.say({ op: "heartbeat" });
+        clock.advance(30_000);
+        assert.deepEqual(again.take().filter(({ op }) => op === "unsubscribe"), []);
+        client.close();
+    });
+
+    test("of an unsubscribe that does not end is told in the end", () => {
+        random.value = 0;
+        const { socket, eventsOf, id } = unsubscribed({ refusedMaxMs: 5_000 });
+        refuse(socket, id, 1_000);
+        for (let second = 1; second <= 6; ++second) {
+            assert.deepEqual(eventsOf("error"), []);
+            clock.advance(1_000);
+            refuse(socket, socket.take()[0].id, 1_000);
+        }
+        assert.deepEqual(eventsOf("error").map(({ code }) => code), ["rate_limited"]);
+        clock.advance(10_000);
+        assert.deepEqual(socket.take(), []);
+    });
+
+    test("of an unsubscribe for another reason is none that matters", () => {
+        const { socket, eventsOf, id } = unsubscribed();
+        socket.say({ op: "error", id, code: "not_subscribed", reason: "" });
+        clock.advance(10_000);
+        assert.deepEqual(socket.take(), []);
+        assert.deepEqual(eventsOf("error"), []);
     });
 
     test("for good is one for good", async () => {
