@@ -32,8 +32,8 @@ class FakeConnection {
                  uint64_t message_bytes_max = 65'536);
 
     struct Received {
-        codec::Decoded::Kind kind =
-            codec::Decoded::Kind::need_more;  // need_more: the connection ended, or nothing came
+        // need_more: the connection ended, or nothing came.
+        codec::Decoded::Kind kind = codec::Decoded::Kind::need_more;
         uint16_t close_code = 0;
         std::string payload;
     };

@@ -9,8 +9,8 @@
 
 #include "codec/command.h"
 #include "io/base/units.h"
-#include "tests/tools/captured_file.h"
 #include "tests/tools/fake_broker.h"
+#include "tests/tools/sub_run.h"
 #include "tests/tools/temporary_folder.h"
 #include "tools/clock.h"
 #include "tools/cursor.h"
@@ -19,13 +19,10 @@
 
 namespace {
 
-using tools::SubOptions;
-using tools_test::CapturedFile;
-using tools_test::FakeBroker;
 using tools_test::FakeConnection;
+using tools_test::Lines;
+using tools_test::SubRun;
 using tools_test::TemporaryFolder;
-
-using Lines = std::vector<std::string>;
 
 // A broker that has published messages 1, 2, 3, …: the odd ones to news/1 in partition 1, the even
 // ones to news/0 in partition 0.
@@ -105,45 +102,6 @@ struct FakeHistory {
     static std::string subscribed(const std::string& cursor, const std::string& recovery) {
         return R"({"op":"subscribed","id":1,"cursor":)" + cursor + R"(,"recoverable":true)" +
                recovery + "}";
-    }
-};
-
-struct SubRun {
-    CapturedFile out;
-    CapturedFile status;
-    SubOptions options;
-    int exit_code = -1;
-
-    SubRun() {
-        options.filters = {"news/#"};
-        options.out_fd = out.fd();
-        options.status_fd = status.fd();
-        options.seed = 1;
-        // A test that would wait for ever fails instead.
-        options.timeout_ns = 20 * base::ns_per_s;
-    }
-
-    void against(FakeBroker::Script script) {
-        const FakeBroker broker(std::move(script));
-        options.url = broker.url();
-        exit_code = tools::run_sub(options);
-    }
-
-    // The connections' frames, one after the other; then the broker wants nobody to come back. The
-    // first frame follows the subscribe command, of which `commands` keeps a copy.
-    Lines commands;
-    void against(const std::vector<Lines>& connections) {
-        against([&](FakeConnection& connection, int number) {
-            connection.welcome();
-            commands.push_back(connection.read_text());
-            for (const std::string& frame : connections[static_cast<size_t>(number)])
-                connection.send_text(frame);
-            if (static_cast<size_t>(number) + 1 < connections.size()) return;
-            connection.send_close(4000);
-            static_cast<void>(connection.receive());
-        });
-        EXPECT_EQ(exit_code, tools::exit_refused);
-        EXPECT_EQ(commands.size(), connections.size());
     }
 };
 

@@ -8,20 +8,17 @@
 
 #include "codec/start.h"
 #include "io/base/units.h"
-#include "tests/tools/captured_file.h"
 #include "tests/tools/fake_broker.h"
 #include "tests/tools/pseudo_terminal.h"
+#include "tests/tools/sub_run.h"
 #include "tools/clock.h"
 #include "tools/exit_code.h"
 
 namespace {
 
-using tools::SubOptions;
-using tools_test::CapturedFile;
-using tools_test::FakeBroker;
 using tools_test::FakeConnection;
-
-using Lines = std::vector<std::string>;
+using tools_test::Lines;
+using tools_test::SubRun;
 
 const std::string subscribe_news = R"({"op":"subscribe","id":1,"filters":["news/#"]})";
 constexpr std::string_view subscribed = R"({"op":"subscribed","id":1})";
@@ -35,28 +32,6 @@ void welcome_and_subscribe(FakeConnection& connection) {
     EXPECT_EQ(connection.read_text(), subscribe_news);
     connection.send_text(subscribed);
 }
-
-struct SubRun {
-    CapturedFile out;
-    CapturedFile status;
-    SubOptions options;
-    int exit_code = -1;
-
-    SubRun() {
-        options.filters = {"news/#"};
-        options.out_fd = out.fd();
-        options.status_fd = status.fd();
-        options.seed = 1;
-        // A test that would wait for ever fails instead.
-        options.timeout_ns = 20 * base::ns_per_s;
-    }
-
-    void against(FakeBroker::Script script) {
-        const FakeBroker broker(std::move(script));
-        options.url = broker.url();
-        exit_code = tools::run_sub(options);
-    }
-};
 
 TEST(Sub, PrintsJsonLinesUpToTheCount) {
     FakeConnection::Received end;

@@ -9,31 +9,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
-#include <string_view>
 #include <vector>
 
+#include "tests/topics/all_names.h"
 #include "topics/name.h"
 
 namespace topics {
 namespace {
-
-std::vector<std::string> all_names(const std::vector<std::string>& alphabet, uint32_t levels_max,
-                                   NameError (*check)(std::string_view)) {
-    std::vector<std::string> names;
-    std::vector<std::string> prefixes = {""};
-    for (uint32_t level = 0; level < levels_max; ++level) {
-        std::vector<std::string> longer;
-        for (const std::string& prefix : prefixes) {
-            for (const std::string& word : alphabet) longer.push_back(prefix + word);
-        }
-        for (std::string& name : longer) {
-            if (check(name) == NameError::none) names.push_back(name);
-            name += "/";
-        }
-        prefixes = longer;
-    }
-    return names;
-}
 
 TEST(FilterRelation, all_pairs_of_short_filters) {
     constexpr size_t topics_count_max = 4'000;

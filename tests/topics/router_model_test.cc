@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "io/base/prng.h"
+#include "tests/topics/all_names.h"
 #include "tests/topics/naive_router.h"
 #include "topics/name.h"
 #include "topics/router.h"
@@ -23,25 +24,6 @@ namespace {
 
 using Subscribed = Router::Subscribed;
 using Unsubscribed = Router::Unsubscribed;
-
-// All names of at most `levels_max` levels from the alphabet for which `is_valid` holds.
-std::vector<std::string> all_names(const std::vector<std::string>& alphabet, uint32_t levels_max,
-                                   NameError (*check)(std::string_view)) {
-    std::vector<std::string> names;
-    std::vector<std::string> prefixes = {""};
-    for (uint32_t level = 0; level < levels_max; ++level) {
-        std::vector<std::string> longer;
-        for (const std::string& prefix : prefixes) {
-            for (const std::string& word : alphabet) longer.push_back(prefix + word);
-        }
-        for (std::string& name : longer) {
-            if (check(name) == NameError::none) names.push_back(name);
-            name += "/";
-        }
-        prefixes = longer;
-    }
-    return names;
-}
 
 // Subscribers are bits: at most 16.
 class BitModel {
