@@ -12,7 +12,7 @@ import random
 import socket
 import struct
 
-from raw_client import CLOSE, PING, PONG, TEXT, frame, upgrade_request
+from raw_client import CLOSE, PING, PONG, TEXT, frame, take_frame, upgrade_request
 
 LIFE_MAX_S = 20
 # What may end any WebSocket, whatever it does itself: too slow, too fast, told to go by the
@@ -141,19 +141,11 @@ class Hostile:
         return status, self.take(length)
 
     async def read_frame(self):
-        await self.need(2)
-        size = self.received[1]
-        head = 2
-        if size == 126:
-            await self.need(4)
-            head, size = 4, struct.unpack_from("!H", self.received, 2)[0]
-        elif size == 127:
-            await self.need(10)
-            head, size = 10, struct.unpack_from("!Q", self.received, 2)[0]
-        await self.need(head + size)
-        opcode = self.received[0] & 0x0F
-        del self.received[:head]
-        return opcode, self.take(size)
+        while (taken := take_frame(self.received)) is None:
+            await self.receive()
+        first, payload, end = taken
+        del self.received[:end]
+        return first & 0x0F, payload
 
     async def read_op(self, op):
         """The next object with that op; it is not for those who negotiated compression."""

@@ -13,13 +13,12 @@ tells the delays of each phase, counted from when a message was due: {"before": 
 import json
 import os
 import selectors
-import struct
 import subprocess
 import sys
 import time
 
 import broker_process
-from raw_client import CLOSE, PING, PONG, TEXT, RawClient
+from raw_client import CLOSE, PING, PONG, TEXT, RawClient, take_frames
 
 LAST_MESSAGES_TIMEOUT_S = 60
 
@@ -122,19 +121,9 @@ class Load:
         data = client.socket.recv(262_144)
         if not data:
             sys.exit("the broker ended the connection of a live client")
-        data = client.received + data
-        begin = 0
-        while len(data) - begin >= 2:
-            size, payload = data[begin + 1], begin + 2
-            if size == 126:
-                if len(data) < begin + 4:
-                    break
-                size, payload = struct.unpack_from("!H", data, begin + 2)[0], begin + 4
-            if len(data) < payload + size:
-                break
-            self.take(client, data[begin] & 0x0F, data[payload:payload + size], now_ns)
-            begin = payload + size
-        client.received = data[begin:]
+        frames, client.received = take_frames(client.received + data)
+        for opcode, payload in frames:
+            self.take(client, opcode, payload, now_ns)
 
     def take(self, client, opcode, payload, now_ns):
         if opcode == PING:

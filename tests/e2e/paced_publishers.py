@@ -8,7 +8,7 @@ import select
 import time
 
 import broker_process
-from raw_client import TEXT, RawClient, frame
+from raw_client import PING, PONG, TEXT, RawClient, frame, take_frames
 
 TICK_S = 0.01
 FRAME_BYTES_MAX = 60_000  # within the largest message
@@ -45,16 +45,13 @@ class Publisher:
             return
         received = self.client.received + self.client.socket.recv(1 << 20)
         assert received, "the broker ended a publisher"
-        at = 0
-        while len(received) >= at + 2 and len(received) >= at + 2 + received[at + 1]:
-            size = received[at + 1]
-            assert received[at] in (0x81, 0x89) and size < 126, received[at:at + 200]
-            if received[at] == 0x81:
-                self.take_answer(json.loads(received[at + 2:at + 2 + size]))
-            else:
-                self.client.send_frame(0xA, received[at + 2:at + 2 + size])
-            at += 2 + size
-        self.client.received = received[at:]
+        frames, self.client.received = take_frames(received)
+        for opcode, payload in frames:
+            if opcode == PING:
+                self.client.send_frame(PONG, payload)
+                continue
+            assert opcode == TEXT, (opcode, payload)
+            self.take_answer(json.loads(payload))
 
     def take_answer(self, answer):
         # Answers of one connection may overtake each other between topics, not within one.

@@ -44,6 +44,41 @@ def frame(opcode, payload=b"", fin=True, masked=True, reserved=0, length=None):
     return head + key + masked_payload.to_bytes(size, "big")
 
 
+def take_frame(data, begin=0):
+    """(first byte, payload, end) of the broker's frame that begins there; None while it has not
+    come in full."""
+    if len(data) < begin + 2:
+        return None
+    size, payload = data[begin + 1], begin + 2
+    if size & 0x80:
+        raise AssertionError(f"the broker sent a masked frame: {data[begin:begin + 20]!r}")
+    if size >= 126:
+        payload += 2 if size == 126 else 8
+        if len(data) < payload:
+            return None
+        size = int.from_bytes(data[begin + 2:payload], "big")
+    end = payload + size
+    return (data[begin], bytes(data[payload:end]), end) if len(data) >= end else None
+
+
+def opcode_of(first):
+    """Of the first byte of a frame that is whole and not compressed, as all are that nobody asked
+    to be."""
+    if first & 0xF0 != 0x80:
+        raise AssertionError(f"the broker sent a bad frame: {first:02x}")
+    return first & 0x0F
+
+
+def take_frames(data):
+    """([(opcode, payload), …], rest): the frames that have come in full, for those who read as much
+    as they can at once."""
+    frames, begin = [], 0
+    while (taken := take_frame(data, begin)) is not None:
+        first, payload, begin = taken
+        frames.append((opcode_of(first), payload))
+    return frames, data[begin:]
+
+
 def connect(place, timeout_s=20, receive_buffer_bytes=None, source=None):
     """A connected socket. `place` is (host, port), or the path of a Unix socket; `source` one of
     this machine's addresses."""
@@ -112,13 +147,10 @@ class RawClient:
         self.is_ended = not data
         return bool(data)
 
-    def _need(self, count):
+    def _take(self, count):
         while len(self.received) < count:
             if not self._receive():
                 raise EOFError(f"the stream ended after {len(self.received)} of {count} bytes")
-
-    def _take(self, count):
-        self._need(count)
         taken, self.received = self.received[:count], self.received[count:]
         return taken
 
@@ -153,15 +185,12 @@ class RawClient:
 
     def read_frame(self):
         """(opcode, payload) of the next frame; raises EOFError at the end of the stream."""
-        first, second = self._take(2)
-        if first & 0x70 or second & 0x80 or not first & 0x80:
-            raise AssertionError(f"the broker sent a bad frame: {first:02x} {second:02x}")
-        size = second & 0x7F
-        if size == 126:
-            size = struct.unpack("!H", self._take(2))[0]
-        elif size == 127:
-            size = struct.unpack("!Q", self._take(8))[0]
-        return first & 0x0F, self._take(size)
+        while (taken := take_frame(self.received)) is None:
+            if not self._receive():
+                raise EOFError(f"the stream ended after {len(self.received)} bytes of a frame")
+        first, payload, end = taken
+        self.received = self.received[end:]
+        return opcode_of(first), payload
 
     def read_json(self):
         """The next text frame; pings are answered on the way."""

@@ -7,14 +7,13 @@ import json
 import resource
 import select
 import socket
-import struct
 import sys
 import unittest
 import zlib
 
 import broker_process
 from broker_process import Broker, Options
-from raw_client import TEXT, frame, upgrade_request
+from raw_client import TEXT, frame, take_frame, upgrade_request
 
 TIMEOUT_S = 50
 WORKERS_COUNT = 2
@@ -63,17 +62,10 @@ class Subscriber:
 
     def take_frame(self):
         """(first byte, payload) of the next frame; None while it has not come."""
-        if len(self.received) < 2:
+        taken = take_frame(self.received)
+        if taken is None:
             return None
-        size, begin = self.received[1] & 0x7F, 2
-        if size == 126:
-            if len(self.received) < 4:
-                return None
-            size, begin = struct.unpack_from("!H", self.received, 2)[0], 4
-        end = begin + size
-        if len(self.received) < end:
-            return None
-        first, payload = self.received[0], self.received[begin:end]
+        first, payload, end = taken
         self.received = self.received[end:]
         return first, payload
 

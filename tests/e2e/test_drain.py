@@ -21,7 +21,7 @@ import unittest
 
 import broker_process
 from broker_process import Broker, Options, wait_until
-from raw_client import CLOSE, TEXT, RawClient, frame, upgrade_request
+from raw_client import CLOSE, TEXT, RawClient, frame, take_frames, upgrade_request
 
 CLIENTS_COUNT = int(os.environ.get("FANFARE_TEST_CLIENTS", 300 if "--sanitized" in sys.argv
                                    else 2_000))
@@ -61,19 +61,9 @@ class Reader:
         if not data:
             self.is_ended = True
             return
-        data = self.rest + data
-        begin = 0
-        while len(data) - begin >= 2:
-            size, payload = data[begin + 1], begin + 2
-            if size == 126:
-                if len(data) < begin + 4:
-                    break
-                size, payload = struct.unpack_from("!H", data, begin + 2)[0], begin + 4
-            if len(data) < payload + size:
-                break
-            self.take(data[begin] & 0x0F, data[payload:payload + size])
-            begin = payload + size
-        self.rest = data[begin:]
+        frames, self.rest = take_frames(self.rest + data)
+        for opcode, payload in frames:
+            self.take(opcode, payload)
 
     def take(self, opcode, payload):
         if opcode == CLOSE:

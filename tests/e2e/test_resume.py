@@ -17,7 +17,7 @@ import broker_process
 import websockets
 from broker_process import Broker, Options
 from paced_publishers import PacedPublishers
-from raw_client import TEXT, RawClient, frame
+from raw_client import TEXT, RawClient, frame, take_frames
 from resuming_client import ResumingClient, read_position
 
 TIMEOUT_S = 60
@@ -467,7 +467,9 @@ class PacedWildcardTest(unittest.TestCase):
                 self.assertTrue(pieces[-1], "the broker ended the subscriber")
                 end = (end + pieces[-1])[-4096:]
             announced, live, left_count = [], [], 0
-            for message in self.parse(b"".join(pieces)):
+            for opcode, payload in take_frames(b"".join(pieces))[0]:
+                self.assertEqual(TEXT, opcode)
+                message = json.loads(payload)
                 if message["op"] == "replay":
                     left_count = message["count"]
                 elif message["op"] == "message" and left_count > 0:
@@ -478,18 +480,6 @@ class PacedWildcardTest(unittest.TestCase):
                 else:
                     self.assertIn(message["op"], ("subscribed", "live"))
             return announced, live
-
-    @staticmethod
-    def parse(received):
-        at = 0
-        while at + 4 <= len(received):
-            size, begin = received[at + 1], at + 2
-            if size == 126:
-                size, begin = int.from_bytes(received[at + 2:at + 4], "big"), at + 4
-            if begin + size > len(received):
-                break
-            yield json.loads(received[begin:begin + size])
-            at = begin + size
 
     def watch_queue(self, broker, has_ended, most_bytes):
         while not has_ended.is_set():
