@@ -55,6 +55,8 @@ constexpr uint32_t expired_topics_per_turn_max = 256;
 constexpr uint32_t shortened_messages_per_turn_max = 4'096;
 // An idle shard still turns this often, so that /healthz can tell it from one that hangs.
 constexpr uint64_t idle_turn_ns = base::ns_per_s;
+// Messages outlive their time one by one: an idle shard lets so much of it come together.
+constexpr uint64_t expiry_interval_ns = 64 * base::ns_per_ms;
 
 }  // namespace
 
@@ -257,9 +259,12 @@ uint64_t Shard::Impl::wait_until_ns() {
     const uint64_t now_ns = context.reactor.now_ns();
     if (outbox.has_dirty() || !starved.is_empty()) return 0;
     if (replays.has_ready()) return 0;
+    const uint64_t expiry_ns = history.next_expiry_ns();
+    if (expiry_ns <= now_ns) return 0;  // more than one turn does
     uint64_t deadline_ns =
         std::min({timers.next_deadline_ns(), shortages.next_deadline_ns(), session.next_read_ns(),
-                  shutdown.next_deadline_ns(), connections_query.next_ns(), now_ns + idle_turn_ns});
+                  shutdown.next_deadline_ns(), connections_query.next_ns(), now_ns + idle_turn_ns,
+                  std::max(expiry_ns, now_ns + expiry_interval_ns)});
     if (session.has_paused() || http.has_paused() || replays.has_starved() || courier.owes()) {
         deadline_ns = std::min(deadline_ns, now_ns + lane_retry_ns);
     }

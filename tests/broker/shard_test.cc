@@ -138,6 +138,63 @@ TEST(ShardLoop, AnIdleShardTurnsOftenEnoughToBeHealthy) {
     EXPECT_GT(world.kernel().deadline_ns, world.now_ns());
 }
 
+constexpr uint64_t ttl_ns = 5 * second / 2;
+
+WorldOptions with_ttl() {
+    WorldOptions options;
+    options.settings.topic_rules = {
+        {.match = "#", .history_messages_max = 10, .history_ttl_ns = ttl_ns}};
+    return options;
+}
+
+// Afterwards nobody is connected, so that only the history asks for turns.
+void publish_and_leave(World& world, uint32_t topics_count, uint64_t pause_ns = 0) {
+    const Peer peer = world.client();
+    for (uint32_t topic = 0; topic < topics_count; ++topic) {
+        world.jump(pause_ns);
+        peer.say(R"({"op":"publish","topic":"t/)" + std::to_string(topic) + R"(","data":1})");
+    }
+    peer.finish();
+    EXPECT_EQ(world.metric(Metric::history_messages), topics_count);
+}
+
+TEST(ShardLoop, AnIdleShardLetsHistoryExpireInTime) {
+    World world(with_ttl());
+    publish_and_leave(world, 1);
+    world.run_for(ttl_ns - 100 * base::ns_per_ms);
+    EXPECT_EQ(world.metric(Metric::history_messages), 1u);
+    EXPECT_EQ(world.kernel().deadline_ns, world.now_ns() + 100 * base::ns_per_ms);
+    world.run_for(100 * base::ns_per_ms);
+    EXPECT_EQ(world.metric(Metric::history_messages), 0u);
+    world.turn(0);
+    EXPECT_EQ(world.kernel().deadline_ns, world.now_ns() + second) << "idle again";
+}
+
+TEST(ShardLoop, WhatExpiresTogetherTakesAsManyTurnsAsItNeedsAndNoWait) {
+    World world(with_ttl());
+    publish_and_leave(world, 600);
+    world.jump(ttl_ns);
+    world.turn(0);
+    EXPECT_EQ(world.metric(Metric::history_messages), 600u - 256);
+    for (const uint64_t left : {600u - 512, 0u}) {
+        world.turn(0);
+        EXPECT_EQ(world.kernel().deadline_ns, 0u);
+        EXPECT_EQ(world.metric(Metric::history_messages), left);
+    }
+}
+
+TEST(ShardLoop, AnIdleShardDoesNotWakeForEachMessageThatExpires) {
+    World world(with_ttl());
+    publish_and_leave(world, 100, base::ns_per_ms);
+    world.jump(ttl_ns - 90 * base::ns_per_ms);
+    world.turn(0);
+    const uint64_t left_count = world.metric(Metric::history_messages);
+    EXPECT_LT(left_count, 100u);
+    EXPECT_GT(left_count, 0u);
+    world.turn(0);
+    EXPECT_EQ(world.kernel().deadline_ns, world.now_ns() + 64 * base::ns_per_ms);
+}
+
 std::vector<Peer> subscribers_of_a(World& world, int subscribers_count) {
     std::vector<Peer> peers;
     for (int count = 0; count < subscribers_count; ++count) {
