@@ -7,7 +7,8 @@
 namespace broker {
 
 Fanout::Published Fanout::publish(const Publication& publication, PublishResult& result) {
-    const io::ShardId owner = parts_.partitions.owner_of(publication.topic);
+    const uint32_t partition = parts_.partitions.partition_of(publication.topic);
+    const io::ShardId owner = parts_.partitions.owner_of(partition);
     if (owner != parts_.courier.self()) {
         return parts_.courier.forward(owner, publication) ? Published::forwarded
                                                           : Published::blocked;
@@ -15,13 +16,12 @@ Fanout::Published Fanout::publish(const Publication& publication, PublishResult&
     if (!parts_.courier.has_room_for_results(parts_.courier.publication_cost(publication))) {
         return Published::blocked;
     }
-    result = sequence(publication);
+    result = sequence(publication, partition);
     return Published::sequenced;
 }
 
-PublishResult Fanout::sequence(const Publication& publication) {
+PublishResult Fanout::sequence(const Publication& publication, uint32_t partition) {
     const uint64_t now_ns = parts_.reactor.now_ns();
-    const uint32_t partition = parts_.partitions.partition_of(publication.topic);
     if (!publication.key.empty()) {
         const std::optional<uint64_t> known =
             parts_.keys.find(publication.topic, publication.key, now_ns);

@@ -62,11 +62,14 @@ class Fanout {
 
     // As the owner: gives the message its place in the order, unless its key is known. There must
     // be room for the results.
-    PublishResult sequence(const Publication& publication);
+    PublishResult sequence(const Publication& publication) {
+        return sequence(publication, parts_.partitions.partition_of(publication.topic));
+    }
     // Queues a sequenced message to the subscribers on this shard.
     void deliver(const Publication& publication);
 
   private:
+    PublishResult sequence(const Publication& publication, uint32_t partition);
     void deliver_to_replays(const Publication& publication);
     void deliver_to_slow(const Publication& publication, OutboundMessage& message);
 
