@@ -74,8 +74,8 @@ struct HttpProgress {
 
 // What was received but could not be handled yet.
 struct Stash {
-    std::vector<uint8_t>
-        frame;               // a message whose commands were executed up to next_command; padded
+    // A message whose commands were executed up to next_command; padded.
+    std::vector<uint8_t> frame;
     size_t frame_bytes = 0;  // 0: none
     uint32_t next_command = 0;
     std::vector<uint8_t> input;  // what followed; padded
@@ -97,8 +97,7 @@ struct Connection {
     ConnectionState state = ConnectionState::http;
     Pause pause = Pause::none;
     bool recv_armed = false;
-    bool recv_stopping : 1 =
-        false;  // recv_stop was called; the receive's last event is still to come
+    bool recv_stopping : 1 = false;    // recv_stop was called; the last event is still to come
     bool recv_starved : 1 = false;     // waits for a buffer in the shard's list
     bool is_dirty = false;             // stands in the outbox's list
     bool is_prompt_dirty = false;      // stands in the outbox's list of those that go first
@@ -112,19 +111,18 @@ struct Connection {
     bool is_echo : 1 = false;          // upgraded at /echo: messages go back as they came
     bool peer_ended : 1 = false;       // the peer's end of stream has arrived
     bool was_upgraded : 1 = false;
-    bool is_ping_awaited = false;      // no sign of life has come since the last ping was queued
-    bool is_ping_queued = false;       // its ping has not left yet
-    bool history_pending : 1 = false;  // another shard was asked for a page of history
-    bool close_frame_owed : 1 =
-        false;                        // the Close frame follows when nothing is in flight any more
-    uint8_t deflate_window_bits = 0;  // of what we send; 0: compression was not negotiated
-    uint16_t close_code = 0;          // sent or received; 0: none
-    uint16_t ping_number = 0;         // of the last ping, which its pong repeats
-    uint32_t joins_pending = 0;       // subscribe commands that wait for acknowledgements
-    uint32_t joining_filters = 0;     // and how many filters they name
-    uint32_t reassembly_bytes = 0;    // of the decoder, as they stand in the gauge
-    uint32_t discarded_bytes = 0;     // received in closing and lingering
-    uint32_t position_version = 0;    // of the heads that the client was told last (Heads)
+    bool is_ping_awaited = false;       // no sign of life has come since the last ping was queued
+    bool is_ping_queued = false;        // its ping has not left yet
+    bool history_pending : 1 = false;   // another shard was asked for a page of history
+    bool close_frame_owed : 1 = false;  // it follows when nothing is in flight any more
+    uint8_t deflate_window_bits = 0;    // of what we send; 0: compression was not negotiated
+    uint16_t close_code = 0;            // sent or received; 0: none
+    uint16_t ping_number = 0;           // of the last ping, which its pong repeats
+    uint32_t joins_pending = 0;         // subscribe commands that wait for acknowledgements
+    uint32_t joining_filters = 0;       // and how many filters they name
+    uint32_t reassembly_bytes = 0;      // of the decoder, as they stand in the gauge
+    uint32_t discarded_bytes = 0;       // received in closing and lingering
+    uint32_t position_version = 0;      // of the heads that the client was told last (Heads)
 
     uint64_t last_life_ns;       // of the last received byte, or send that had waited for the peer
     uint64_t send_began_ns = 0;  // of the send in flight, or the last one

@@ -100,8 +100,8 @@ class ConnectionsQuery {
         uint32_t next_index = 0;
         bool is_complete = false;
         uint64_t connections_count = 0;
-        std::vector<ConnectionRow>
-            rows;  // a heap with the least on top; when complete, unsent ones
+        // A heap with the least on top; when complete, unsent ones.
+        std::vector<ConnectionRow> rows;
     };
     struct Closing {
         base::Slot asker;

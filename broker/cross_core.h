@@ -69,8 +69,8 @@ struct Publication {
 // What became of a publish.
 struct PublishResult {
     codec::Position position;
-    bool is_duplicate =
-        false;  // its key was known: nothing was sequenced, the position is the first
+    // Its key was known: nothing was sequenced, the position is the first.
+    bool is_duplicate = false;
 };
 
 // Which page of a partition's history is wanted; as topics::History::Query.

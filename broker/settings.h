@@ -54,8 +54,8 @@ struct Settings {
     uint64_t inbound_bytes_per_second = 0;
     uint64_t subscriptions_max = 1'024;
     uint64_t message_bytes_max = 64 * base::kib;
-    uint64_t echo_message_bytes_max =
-        64 * base::mib;  // not configurable: the echo path is for test suites
+    // Not configurable: the echo path is for test suites.
+    uint64_t echo_message_bytes_max = 64 * base::mib;
     uint64_t fragments_max = 1'024;
     uint64_t http_head_bytes_max = 8 * base::kib;
     uint64_t outbound_soft_bytes = 256 * base::kib;

@@ -28,11 +28,10 @@ struct HandshakeAnswer {
         not_a_websocket,  // not HTTP, or a 101 that is not the answer to our request
     };
     Kind kind;
-    uint32_t head_bytes = 0;  // accepted, refused: what follows is frames, or the body
-    uint16_t status = 0;      // refused
-    uint64_t body_bytes = 0;  // refused: Content-Length, 0 without one
-    std::string_view problem =
-        {};  // not_a_websocket: what is wrong with the answer, in a few words
+    uint32_t head_bytes = 0;        // accepted, refused: what follows is frames, or the body
+    uint16_t status = 0;            // refused
+    uint64_t body_bytes = 0;        // refused: Content-Length, 0 without one
+    std::string_view problem = {};  // not_a_websocket: what is wrong, in a few words
 };
 
 // Reads the answer to the request with `key` and `subprotocol`. `bytes` holds all that arrived so

@@ -45,8 +45,7 @@ class LineReader {
     uint64_t begin_ = 0;    // of what was not handed out
     uint64_t scanned_ = 0;  // no '\n' stands between begin_ and here
     bool has_ended_ = false;
-    bool is_skipping_ =
-        false;  // exactly while the rest of a line beyond the limit is still to come
+    bool is_skipping_ = false;  // while the rest of a line beyond the limit is still to come
     int error_ = 0;
     uint64_t lines_count_ = 0;
 };

@@ -30,8 +30,7 @@ class PublishEncoder {
     const std::string topic_;
     const PubKind kind_;
     codec::CommandParser parser_;
-    std::string
-        padded_;  // scratch: the data with the readable bytes that the parser wants after it
+    std::string padded_;  // scratch: the data, and the readable bytes that the parser wants
 };
 
 }  // namespace tools

@@ -36,8 +36,8 @@ struct Incoming {
     };
     Kind kind;
     uint16_t close_code = 0;
-    std::string_view payload =
-        {};  // followed by base::readable_padding_bytes readable bytes, for text
+    // For text, followed by base::readable_padding_bytes readable bytes.
+    std::string_view payload = {};
     std::string_view problem = {};
 };
 
@@ -115,8 +115,7 @@ class WsClient {
     uint64_t outgoing_sent_bytes_ = 0;
     uint64_t last_heard_ns_ = 0;
     std::string problem_;  // what lost() says
-    std::string
-        reason_;  // of a Close frame, kept because answering it may reuse the decoder's memory
+    std::string reason_;   // of a Close frame: answering it may reuse the decoder's memory
 };
 
 }  // namespace tools

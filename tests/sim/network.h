@@ -107,8 +107,8 @@ struct Connection {
     Pipe to_peer;
     uint64_t connect_due_ns = 0;        // when it stands in the listener's queue
     uint64_t window_shut_until_ns = 0;  // nothing leaves the broker before
-    uint64_t broken_for_broker_at_ns =
-        base::never_ns;  // when the broker's kernel learns of a reset
+    // When each side's kernel learns of a reset.
+    uint64_t broken_for_broker_at_ns = base::never_ns;
     uint64_t broken_for_peer_at_ns = base::never_ns;
     uint64_t look_at_ns = base::never_ns;  // when the peer should look
     bool is_broken_by_fault = false;       // neither side wanted this end
@@ -176,8 +176,8 @@ class Network {
     const Plant plant_;
     base::Prng plant_prng_;
     std::vector<std::unique_ptr<Connection>> connections_;
-    std::vector<std::deque<ConnectionId>>
-        queues_;  // per shard: connections that wait to be accepted
+    // Per shard: connections that wait to be accepted.
+    std::vector<std::deque<ConnectionId>> queues_;
     std::vector<bool> is_listening_;
     std::vector<bool> has_wake_;
     std::vector<uint64_t> look_at_ns_;

@@ -105,8 +105,8 @@ class Kernel {
     struct SocketState {
         bool is_open = false;
         ConnectionId connection = no_connection;
-        base::Slot
-            slot;  // the first request of a connection names it; the others must name the same
+        // The first request of a connection names it; the others must name the same.
+        base::Slot slot;
         // The caller's view: from the request until its last event is handed out.
         bool is_recv_asked = false;
         bool is_recv_stop_asked = false;

@@ -28,9 +28,8 @@ struct Incoming {
     };
     Kind kind = Kind::other;
     std::string_view payload{};
-    std::string_view position{};  // fanfare: "5:1042"
-    std::string_view
-        cursor_object{};  // fanfare: an object that may tell a cursor, to be read in full
+    std::string_view position{};       // fanfare: "5:1042"
+    std::string_view cursor_object{};  // fanfare: an object to be read in full for a cursor
 };
 
 class Dialect {
