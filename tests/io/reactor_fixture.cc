@@ -91,7 +91,7 @@ Seen ReactorTest::await(const std::function<bool(const Seen&)>& wanted) {
     while (true) {
         for (size_t index = 0; index < seen_.size(); ++index) {
             if (!wanted(seen_[index])) continue;
-            const Seen found = seen_[index];
+            Seen found = std::move(seen_[index]);
             seen_.erase(seen_.begin() + static_cast<ptrdiff_t>(index));
             return found;
         }

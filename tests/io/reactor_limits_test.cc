@@ -33,6 +33,7 @@ TEST_P(ReactorTest, more_requests_than_the_queues_hold_all_complete) {
     std::vector<Socket> sockets;
     const std::string head = pattern(300);
     const std::string tail = "tail";
+    sockets.reserve(peers.size());
     for (int& peer : peers) sockets.push_back(pair(peer));
     for (int round = 0; round < 3; ++round) {
         const iovec parts[] = {part(head), part(tail)};

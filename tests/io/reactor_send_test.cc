@@ -35,6 +35,7 @@ TEST_P(ReactorTest, sends_one_part_and_many_in_order) {
     {
         // The array of parts lives only until send() returns.
         std::vector<iovec> parts;
+        parts.reserve(texts.size());
         for (const std::string& text : texts) parts.push_back(part(text));
         reactor_->send(socket, slot_1, parts);
         std::memset(parts.data(), 0xff, parts.size() * sizeof(iovec));
