@@ -9,6 +9,10 @@
 //
 //     fanout     a publisher writes OUTSTANDING messages at once, for CLIENTS subscribers
 //     rooms      the same, for rooms of ten
+//     one        the same, for rooms of one
+//     crossing   the same, and the subscribers are another shard's than the publisher: each message
+//                crosses once, half of them before their topic's shard has given them their order,
+//                half after it
 //     fanin      OUTSTANDING messages for one subscriber, each from another one of CLIENTS
 //     upgrade    CLIENTS connect and upgrade
 //     subscribe  they do, and subscribe
@@ -88,60 +92,32 @@ std::string subscribe_frame(uint32_t topic) {
                                                  std::to_string(topic) + "\"}");
 }
 
-// What main builds for one worker.
+// What main builds, in one thread: the shards are turned one after the other. Each listens on a
+// port of its own.
 class Broker {
   public:
-    explicit Broker(const broker::Settings& settings)
+    Broker(const broker::Settings& settings, uint32_t shards_count)
         : settings_(settings),
-          mesh_({.shards_count = 1,
+          mesh_({.shards_count = shards_count,
                  .deliver_bytes = settings.lane_bytes,
                  .forward_bytes = settings.lane_bytes}),
-          metrics_(1, "bench"),
-          log_(1, broker::LogLevel::error),
-          gate_(settings_, 1),
+          metrics_(shards_count, "bench"),
+          log_(shards_count, broker::LogLevel::error),
+          gate_(settings_, shards_count),
           rules_(settings.topic_rules),
-          group_(1) {
-        io::ListenAddress any_port;
-        std::string error;
-        if (!io::parse_listen_address("127.0.0.1:0", any_port, error)) fail(error.c_str());
-        io::Listening listening = io::open_listening(
-            any_port, 1, {.unsent_bytes_max = static_cast<uint32_t>(settings.unsent_bytes_max)});
-        if (!listening.error.empty()) fail(listening.error.c_str());
-        const std::string_view port =
-            std::string_view(listening.bound).substr(listening.bound.rfind(':') + 1);
-        std::from_chars(port.data(), port.data() + port.size(), port_);
-        reactor_ = io::make_reactor(
-            group_, 0,
-            {.accepted_max = broker::sockets_per_shard(settings_),
-             .adopted_max = 0,
-             .recv_buffers_count = static_cast<uint32_t>(settings.recv_buffers_count),
-             .recv_buffer_bytes = static_cast<uint32_t>(settings.recv_buffer_bytes)},
-            error);
-        if (reactor_ == nullptr) fail(error.c_str());
-        reactor_->listener_add(listening.fds[0]);
-        shard_ = std::make_unique<broker::Shard>(broker::ShardContext{.id = 0,
-                                                                      .reactor = *reactor_,
-                                                                      .mesh = mesh_,
-                                                                      .settings = settings_,
-                                                                      .metrics = metrics_,
-                                                                      .log = log_,
-                                                                      .gate = gate_,
-                                                                      .listeners = listeners_,
-                                                                      .epoch = "epoch",
-                                                                      .hash_seed = 42,
-                                                                      .rules = rules_,
-                                                                      .random_seed = 1});
+          group_(shards_count),
+          workers_(shards_count) {
+        for (uint32_t id = 0; id < shards_count; ++id) make_worker(id);
     }
 
     // Whether callgrind counts the turns from here on.
     void count(bool is_counted) { is_counted_ = is_counted; }
 
     void turn() {
-        if (is_counted_) {
-            counted_turn(*shard_);
-            ++turns_count_;
-        } else {
-            shard_->turn();
+        for (io::ShardId id = 0; id < workers_.size(); ++id) {
+            // Or one that has nothing to do would wait, and hold up the other.
+            if (workers_.size() > 1) group_.wake_from_outside(id);
+            turn(*workers_[id].shard);
         }
     }
 
@@ -152,15 +128,75 @@ class Broker {
 
     void stop() {
         is_counted_ = false;
-        mesh_.request(0, io::Request::stop_now);
-        while (!shard_->is_stopped()) turn();
+        for (io::ShardId id = 0; id < workers_.size(); ++id) {
+            mesh_.request(id, io::Request::stop_now);
+        }
+        for (const Worker& worker : workers_) {
+            while (!worker.shard->is_stopped()) turn();
+        }
     }
 
-    uint64_t get(Metric metric) { return metrics_.shard(0).get(metric); }
+    // The sum of all shards.
+    uint64_t get(Metric metric) {
+        uint64_t sum = 0;
+        for (io::ShardId id = 0; id < workers_.size(); ++id) sum += metrics_.shard(id).get(metric);
+        return sum;
+    }
     uint64_t turns_count() const { return turns_count_; }
-    uint16_t port() const { return port_; }
+    uint32_t shards_count() const { return static_cast<uint32_t>(workers_.size()); }
+    uint16_t port(io::ShardId shard) const { return workers_[shard].port; }
 
   private:
+    struct Worker {
+        std::unique_ptr<io::Reactor> reactor;
+        std::unique_ptr<broker::Shard> shard;
+        uint16_t port = 0;
+    };
+
+    void make_worker(io::ShardId id) {
+        Worker& worker = workers_[id];
+        io::ListenAddress any_port;
+        std::string error;
+        if (!io::parse_listen_address("127.0.0.1:0", any_port, error)) fail(error.c_str());
+        io::Listening listening = io::open_listening(
+            any_port, 1, {.unsent_bytes_max = static_cast<uint32_t>(settings_.unsent_bytes_max)});
+        if (!listening.error.empty()) fail(listening.error.c_str());
+        const std::string_view port =
+            std::string_view(listening.bound).substr(listening.bound.rfind(':') + 1);
+        std::from_chars(port.data(), port.data() + port.size(), worker.port);
+        worker.reactor = io::make_reactor(
+            group_, id,
+            {.accepted_max = broker::sockets_per_shard(settings_),
+             .adopted_max = 0,
+             .recv_buffers_count = static_cast<uint32_t>(settings_.recv_buffers_count),
+             .recv_buffer_bytes = static_cast<uint32_t>(settings_.recv_buffer_bytes)},
+            error);
+        if (worker.reactor == nullptr) fail(error.c_str());
+        worker.reactor->listener_add(listening.fds[0]);
+        worker.shard =
+            std::make_unique<broker::Shard>(broker::ShardContext{.id = id,
+                                                                 .reactor = *worker.reactor,
+                                                                 .mesh = mesh_,
+                                                                 .settings = settings_,
+                                                                 .metrics = metrics_,
+                                                                 .log = log_,
+                                                                 .gate = gate_,
+                                                                 .listeners = listeners_,
+                                                                 .epoch = "epoch",
+                                                                 .hash_seed = 42,
+                                                                 .rules = rules_,
+                                                                 .random_seed = 1});
+    }
+
+    void turn(broker::Shard& shard) {
+        if (is_counted_) {
+            counted_turn(shard);
+            ++turns_count_;
+        } else {
+            shard.turn();
+        }
+    }
+
     const broker::Settings settings_;
     io::Mesh mesh_;
     broker::MetricsRegistry metrics_;
@@ -169,9 +205,7 @@ class Broker {
     const topics::TopicRules rules_;
     const std::vector<broker::ListenerRole> listeners_ = {broker::ListenerRole{}};
     io::UringGroup group_;
-    std::unique_ptr<io::Reactor> reactor_;
-    std::unique_ptr<broker::Shard> shard_;
-    uint16_t port_ = 0;
+    std::vector<Worker> workers_;
     uint64_t turns_count_ = 0;
     bool is_counted_ = false;
 };
@@ -218,14 +252,16 @@ class Client {
 
 class Clients {
   public:
-    Clients(Broker& broker, uint32_t count) : broker_(broker), count_(count) {}
+    Clients(Broker& broker, uint32_t count, io::ShardId shard = 0)
+        : broker_(broker), port_(broker.port(shard)), count_(count) {}
 
     void connect_all() {
+        const uint64_t before = broker_.get(Metric::websockets);
         for (uint32_t index = 0; index < count_; ++index) {
-            clients_.emplace_back(broker_.port());
+            clients_.emplace_back(port_);
             clients_.back().write(upgrade_request);
         }
-        broker_.turn_until(Metric::websockets, broker_.get(Metric::websockets) + count_);
+        broker_.turn_until(Metric::websockets, before + count_);
         take_all();
     }
     void subscribe_all(uint32_t room_size) {
@@ -267,6 +303,7 @@ class Clients {
 
   private:
     Broker& broker_;
+    const uint16_t port_;
     const uint32_t count_;
     std::vector<Client> clients_;
 };
@@ -288,10 +325,15 @@ uint64_t measure(Broker& broker, uint64_t per_round, uint32_t rounds, Round roun
     return per_round * rounds;
 }
 
+uint32_t room_of(const Run& run) {
+    if (run.scenario == "fanout") return run.clients;
+    return run.scenario == "rooms" ? room_subscribers : 1;
+}
+
 uint64_t fan_out(Broker& broker, const Run& run) {
-    const uint32_t room = run.scenario == "rooms" ? room_subscribers : run.clients;
+    const uint32_t room = room_of(run);
     const uint32_t rooms_count = run.clients / room;
-    Clients subscribers(broker, run.clients);
+    Clients subscribers(broker, run.clients, broker.shards_count() - 1);
     Clients publisher(broker, 1);
     subscribers.connect_all();
     subscribers.subscribe_all(room);
@@ -302,9 +344,9 @@ uint64_t fan_out(Broker& broker, const Run& run) {
     }
     const uint64_t deliveries = uint64_t{run.outstanding} * room;
     return measure(broker, deliveries, run.rounds, [&] {
+        const uint64_t before = broker.get(Metric::deliveries_total);
         publisher[0].write(frames);
-        broker.turn_until(Metric::deliveries_total,
-                          broker.get(Metric::deliveries_total) + deliveries);
+        broker.turn_until(Metric::deliveries_total, before + deliveries);
         subscribers.take_all();
     });
 }
@@ -360,7 +402,7 @@ uint64_t idle(Broker& broker, const Run& run) {
 using Scenario = uint64_t (*)(Broker&, const Run&);
 
 Scenario scenario_named(std::string_view name) {
-    if (name == "fanout" || name == "rooms") return fan_out;
+    if (name == "fanout" || name == "rooms" || name == "one" || name == "crossing") return fan_out;
     if (name == "fanin") return fan_in;
     if (name == "upgrade" || name == "subscribe" || name == "close") return come_and_go;
     if (name == "idle") return idle;
@@ -381,8 +423,8 @@ int main(int argc, char** argv) {
     const Scenario scenario = argc == 5 ? scenario_named(argv[1]) : nullptr;
     if (scenario == nullptr) {
         std::fputs(
-            "usage: instructions fanout|rooms|fanin|upgrade|subscribe|close|idle CLIENTS "
-            "OUTSTANDING ROUNDS\n",
+            "usage: instructions fanout|rooms|one|crossing|fanin|upgrade|subscribe|close|idle "
+            "CLIENTS OUTSTANDING ROUNDS\n",
             stderr);
         return 1;
     }
@@ -395,7 +437,7 @@ int main(int argc, char** argv) {
     broker::Settings settings;
     settings.connections_max = run.clients + 16;
     if (run.scenario == "idle") settings.heartbeat_interval_ns = 2 * base::ns_per_s;
-    Broker broker(settings);
+    Broker broker(settings, run.scenario == "crossing" ? 2 : 1);
     const uint64_t count = scenario(broker, run);
     broker.stop();
     std::printf("{\"count\":%lu,\"turns\":%lu,\"sends\":%lu}\n", count, broker.turns_count(),

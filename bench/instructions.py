@@ -33,6 +33,8 @@ ROWS = [
     Row("fanout-16", "a delivery, 1 → 1,000, 16 at once", ["fanout", "1000", "16", "10"]),
     Row("fanout-256", "a delivery, 1 → 1,000, 256 at once", ["fanout", "1000", "256", "4"], 60),
     Row("rooms-64", "a delivery in a room of 10, 64 at once", ["rooms", "1000", "64", "20"]),
+    Row("one", "a delivery to one subscriber, 64 at once", ["one", "1000", "64", "20"]),
+    Row("crossing", "the same on another core", ["crossing", "1000", "64", "20"]),
     Row("fanin", "a message, 1,000 → 1, 1,000 at once", ["fanin", "1000", "1000", "4"]),
     Row("upgrade", "an upgrade, from the accept to the welcome", ["upgrade", "500", "1", "2"]),
     Row("subscribe", "a subscription", ["subscribe", "500", "1", "2"]),
