@@ -1,8 +1,41 @@
 #include "broker/chunk.h"
 
+#include <sanitizer/asan_interface.h>
+#include <sys/mman.h>
+
 #include <cstdlib>
 
 namespace broker {
+
+namespace {
+
+// malloc when the kernel grants no mapping (their number is limited, see vm.max_map_count).
+Chunk* allocate_standard() {
+    void* const pages = mmap(nullptr, sizeof(Chunk) + chunk_bytes, PROT_READ | PROT_WRITE,
+                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    const bool is_mapped = pages != MAP_FAILED;
+    auto* const chunk =
+        static_cast<Chunk*>(is_mapped ? pages : std::malloc(sizeof(Chunk) + chunk_bytes));
+    CHECK(chunk != nullptr);
+    chunk->is_mapped = is_mapped;
+    return chunk;
+}
+
+// False: the kernel refuses, because a mapping less in the middle of others would make one too many
+// of them. Then the chunk stays, but without its pages.
+bool give_back(Chunk* chunk) {
+    const size_t all_bytes = sizeof(Chunk) + chunk->capacity_bytes;
+    if (!chunk->is_mapped) {
+        std::free(chunk);
+        return true;
+    }
+    if (munmap(chunk, all_bytes) == 0) return true;
+    static_cast<void>(madvise(chunk, all_bytes, MADV_DONTNEED));
+    *chunk = Chunk{0, 0, chunk_bytes, true, 0, nullptr};
+    return false;
+}
+
+}  // namespace
 
 ChunkPool::~ChunkPool() {
     for (Chunk* chunk : open_) {
@@ -12,7 +45,8 @@ ChunkPool::~ChunkPool() {
     while (spare_ != nullptr) {
         Chunk* chunk = spare_;
         spare_ = chunk->next_free;
-        free_chunk(chunk);
+        ASAN_UNPOISON_MEMORY_REGION(chunk->bytes(), chunk_bytes);
+        static_cast<void>(give_back(chunk));
     }
 }
 
@@ -54,12 +88,18 @@ Chunk* ChunkPool::allocate(uint32_t capacity_bytes) {
         chunk = spare_;
         spare_ = chunk->next_free;
         --spare_count_;
+        ASAN_UNPOISON_MEMORY_REGION(chunk->bytes(), chunk_bytes);
     } else {
-        chunk = static_cast<Chunk*>(std::malloc(sizeof(Chunk) + capacity_bytes));
-        CHECK(chunk != nullptr);
+        if (capacity_bytes == chunk_bytes) {
+            chunk = allocate_standard();
+        } else {
+            chunk = static_cast<Chunk*>(std::malloc(sizeof(Chunk) + capacity_bytes));
+            CHECK(chunk != nullptr);
+            chunk->is_mapped = false;
+        }
         held_bytes_ += sizeof(Chunk) + capacity_bytes;
     }
-    *chunk = Chunk{1, 0, capacity_bytes, ++newest_number_, nullptr};
+    *chunk = Chunk{1, 0, capacity_bytes, chunk->is_mapped, ++newest_number_, nullptr};
     ++alive_count_;
     return chunk;
 }
@@ -69,18 +109,21 @@ void ChunkPool::recycle(Chunk* chunk) {
     for (Chunk*& open : open_) {
         if (chunk == open) open = nullptr;
     }
+    const uint64_t all_bytes = sizeof(Chunk) + chunk->capacity_bytes;
     if (chunk->capacity_bytes == chunk_bytes && spare_count_ < spare_count_max) {
-        chunk->next_free = spare_;
-        spare_ = chunk;
-        ++spare_count_;
+        keep(chunk);
+    } else if (give_back(chunk)) {
+        held_bytes_ -= all_bytes;
     } else {
-        free_chunk(chunk);
+        keep(chunk);
     }
 }
 
-void ChunkPool::free_chunk(Chunk* chunk) {
-    held_bytes_ -= sizeof(Chunk) + chunk->capacity_bytes;
-    std::free(chunk);
+void ChunkPool::keep(Chunk* chunk) {
+    ASAN_POISON_MEMORY_REGION(chunk->bytes(), chunk_bytes);
+    chunk->next_free = spare_;
+    spare_ = chunk;
+    ++spare_count_;
 }
 
 }  // namespace broker

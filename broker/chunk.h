@@ -14,6 +14,8 @@
 //  4. Frames of one stream lie one behind the other: compressed frames have a chunk of their own,
 //     so that who gets only these, or only the others, has few ranges.
 //  5. When the pool is destroyed no chunk but the open one is alive.
+//  6. A few chunks of the standard size are kept for use again. The others' pages go back to the
+//     kernel as soon as nothing refers to them: malloc would keep what a burst took.
 #pragma once
 
 #include <cstdint>
@@ -24,17 +26,19 @@
 
 namespace broker {
 
-inline constexpr uint32_t chunk_bytes = 64 * 1024;
-
 struct Chunk {
     uint32_t references;
     uint32_t used_bytes;
     uint32_t capacity_bytes;
+    bool is_mapped;   // from mmap(2), not malloc(3)
     uint64_t number;  // rises with every chunk that is taken into use, so it tells its age
     Chunk* next_free;
 
     uint8_t* bytes() { return reinterpret_cast<uint8_t*>(this + 1); }
 };
+
+// What fits into a chunk of the standard size, which is of whole pages with its head.
+inline constexpr uint32_t chunk_bytes = 64 * 1024 - sizeof(Chunk);
 
 struct Range {
     Chunk* chunk = nullptr;
@@ -81,7 +85,7 @@ class ChunkPool {
 
     Chunk* allocate(uint32_t capacity_bytes);
     void recycle(Chunk* chunk);
-    void free_chunk(Chunk* chunk);
+    void keep(Chunk* chunk);
 
     Chunk* open_[2] = {};     // by stream
     Chunk* spare_ = nullptr;  // chunks of the standard size that wait for use
