@@ -120,7 +120,7 @@ struct Connection {
     uint16_t ping_number = 0;           // of the last ping, which its pong repeats
     uint32_t joins_pending = 0;         // subscribe commands that wait for acknowledgements
     uint32_t joining_filters = 0;       // and how many filters they name
-    uint32_t reassembly_bytes = 0;      // of the decoder, as they stand in the gauge
+    uint32_t reassembly_bytes = 0;      // of received bytes, as they stand in the gauge
     uint32_t discarded_bytes = 0;       // received in closing and lingering
     uint32_t position_version = 0;      // of the heads that the client was told last (Heads)
 

@@ -26,6 +26,7 @@ constexpr std::string_view subprotocols[] = {"fanfare.v1"};
 constexpr std::string_view address_full = "this address has as many connections as it may";
 constexpr std::string_view retry_after = "Retry-After: 5\r\n";
 constexpr const char* stopping_reason = "the broker is stopping";
+constexpr std::string_view memory_short_reason = "the broker is short of memory";
 constexpr std::string_view only_reads = "Allow: GET, HEAD\r\n";
 constexpr std::string_view only_deletes = "Allow: DELETE\r\n";
 constexpr std::string_view nothing_here =
@@ -93,6 +94,15 @@ bool HttpSurface::end(base::Slot slot) {
     return true;
 }
 
+uint32_t HttpSurface::unfinished_bytes(const Connection& connection) {
+    const bool is_our_turn = connection.http->awaits_answer || connection.pause == Pause::lanes;
+    return is_our_turn ? 0 : connection.reassembly_bytes;
+}
+
+void HttpSurface::shed(base::Slot slot) {
+    refuse(slot, parts_.connections.at(slot), 503, memory_short_reason, retry_after);
+}
+
 void HttpSurface::arm_timer(base::Slot slot, const Connection& connection) {
     const HttpProgress& progress = *connection.http;
     const bool is_idle = progress.used_bytes == 0 && !progress.awaits_answer;
@@ -127,6 +137,7 @@ void HttpSurface::receive(base::Slot slot, std::span<const uint8_t> bytes) {
     progress.bytes.resize(progress.used_bytes + bytes.size() + base::readable_padding_bytes);
     std::memcpy(progress.bytes.data() + progress.used_bytes, bytes.data(), bytes.size());
     progress.used_bytes += bytes.size();
+    parts_.lifecycle.account_reassembly(connection);
     if (was_idle) arm_timer(slot, connection);
     if (connection.pause == Pause::none) pump(slot);
 }
@@ -170,7 +181,7 @@ bool HttpSurface::take_introduction(base::Slot slot, Connection& connection) {
         parts_.lifecycle.abort(slot);
         return false;
     }
-    consume(progress, header.header_bytes);
+    consume(connection, header.header_bytes);
     return true;
 }
 
@@ -202,6 +213,10 @@ bool HttpSurface::serve_next(base::Slot slot, Connection& connection) {
     }
     const size_t request_bytes = parse.head_bytes + static_cast<size_t>(request_.content_bytes);
     if (progress.used_bytes < request_bytes) {
+        if (parts_.memory.is_full()) {
+            refuse(slot, connection, 503, memory_short_reason, retry_after);
+            return false;
+        }
         progress.wanted_bytes = request_bytes;
         if (request_.expects_continue && !progress.continue_sent) {
             progress.continue_sent = true;
@@ -251,16 +266,19 @@ void HttpSurface::serve(base::Slot slot, Connection& connection, const codec::Ht
         respond_error(slot, connection, 404, codec::ErrorCode::invalid_request, nothing_here);
     }
     if (connection.state != State::http) return;
-    consume(*connection.http, request_bytes);
+    consume(connection, request_bytes);
     arm_timer(slot, connection);
 }
 
-void HttpSurface::consume(HttpProgress& progress, size_t bytes) {
+void HttpSurface::consume(Connection& connection, size_t bytes) {
+    HttpProgress& progress = *connection.http;
     progress.used_bytes -= bytes;
     std::memmove(progress.bytes.data(), progress.bytes.data() + bytes, progress.used_bytes);
     progress.wanted_bytes = 0;
     progress.continue_sent = false;
-    if (progress.used_bytes == 0) progress.bytes = {};
+    // Not `= {}`, which would keep the memory.
+    if (progress.used_bytes == 0) progress.bytes = std::vector<uint8_t>();
+    parts_.lifecycle.account_reassembly(connection);
 }
 
 void HttpSurface::upgrade(base::Slot slot, Connection& connection,
@@ -334,7 +352,7 @@ codec::Refusal HttpSurface::admit(base::Slot slot, const codec::HttpRequest& req
 
 std::string_view HttpSurface::upgrades_refusal(const Connection& connection) const {
     if (is_draining_) return stopping_reason;
-    if (parts_.memory.is_full()) return "the broker is short of memory";
+    if (parts_.memory.is_full()) return memory_short_reason;
     if (connection.is_over_limit && !connection.is_over_address) {
         return "the broker has as many connections as it may";
     }

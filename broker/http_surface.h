@@ -85,6 +85,11 @@ class HttpSurface {
     // Ends a connection in good order: whoever was not answered yet is told 503. False: it waits
     // for the answer to a publish.
     [[nodiscard]] bool end(base::Slot slot);
+    // The memory of a request that does not arrive, or waits for its client to read answers. What
+    // waits for the broker itself has none in this sense: it will be done.
+    static uint32_t unfinished_bytes(const Connection& connection);
+    // Refuses that request, because memory is short, and closes.
+    void shed(base::Slot slot);
 
   private:
     static constexpr size_t buffered_requests_bytes_max = 64 * 1024;
@@ -132,7 +137,7 @@ class HttpSurface {
     void send_welcome(base::Slot slot);
     void pause(base::Slot slot, Connection& connection, Pause reason);
     void resume(base::Slot slot, Connection& connection);
-    void consume(HttpProgress& progress, size_t bytes);
+    void consume(Connection& connection, size_t bytes);
     void arm_timer(base::Slot slot, const Connection& connection);
 
     Parts parts_;

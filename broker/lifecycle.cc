@@ -52,15 +52,19 @@ void Lifecycle::leave_open(base::Slot slot, Connection& connection) {
     subscriptions_.unsubscribe_all(slot.index, gone_);
     for (const std::string& filter : gone_) joins_.filter_gone(filter);
     connection.decoder = codec::FrameDecoder(codec::Role::server);
-    account_reassembly(connection);
     compression_.context_gone(connection.deflate.get());
     connection.deflate.reset();
 }
 
 void Lifecycle::account_reassembly(Connection& connection) {
-    const uint32_t bytes = static_cast<uint32_t>(connection.decoder.buffered_bytes());
-    metrics_.add(Metric::reassembly_bytes, uint64_t{bytes} - connection.reassembly_bytes);
-    connection.reassembly_bytes = bytes;
+    // Capacities: what a large request or message has left behind is not given back at once.
+    uint64_t bytes = connection.decoder.buffered_bytes();
+    if (connection.http != nullptr) bytes += connection.http->bytes.capacity();
+    if (connection.stash != nullptr) {
+        bytes += connection.stash->frame.capacity() + connection.stash->input.capacity();
+    }
+    metrics_.add(Metric::reassembly_bytes, bytes - connection.reassembly_bytes);
+    connection.reassembly_bytes = static_cast<uint32_t>(bytes);
 }
 
 void Lifecycle::begin_closing(base::Slot slot, Connection& connection) {
@@ -68,6 +72,7 @@ void Lifecycle::begin_closing(base::Slot slot, Connection& connection) {
     connection.state = State::closing;
     connection.http.reset();
     connection.stash.reset();
+    account_reassembly(connection);
     // Read on, to discard what the peer still says and to see its end of stream.
     connection.pause = Pause::none;
     read_on(slot);
@@ -144,6 +149,7 @@ void Lifecycle::join(base::Slot slot, Connection& connection) {
     connection.state = State::joining;
     connection.http.reset();
     connection.stash.reset();
+    account_reassembly(connection);
     timers_.cancel(slot.index);
     if (connection.recv_armed || connection.queue.is_in_flight()) {
         reactor_.shutdown(connection.socket, io::Direction::both);

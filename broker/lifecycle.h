@@ -44,7 +44,8 @@ class Lifecycle {
     // Arms the receive if the connection wants bytes and it is not armed. In every state.
     void read_on(base::Slot slot);
 
-    // After the decoder of a connection was used: brings the gauge of its memory up to date.
+    // After what a connection keeps of its input has changed (in its decoder, its stash, or of an
+    // HTTP request): brings the gauge of that memory up to date.
     void account_reassembly(Connection& connection);
 
     // What happens to the bytes that are queued when a WebSocket is closed by us.

@@ -42,15 +42,14 @@ void Session::receive(base::Slot slot, std::span<uint8_t> bytes) {
     if (connection.pause != Pause::none) {
         if (is_draining_) return;        // nobody will come back to it
         stash_input(connection, bytes);  // arrived before the receive could be stopped
+        parts_.lifecycle.account_reassembly(connection);
         return;
     }
     const std::span<uint8_t> rest = pump(slot, connection, bytes);
+    const bool is_paused = connection.pause != Pause::none;
+    if (is_paused) stash_input(connection, rest);
     parts_.lifecycle.account_reassembly(connection);
-    if (connection.pause != Pause::none) {
-        stash_input(connection, rest);
-    } else if (connection.state == State::open) {
-        slow_down(slot, connection);
-    }
+    if (!is_paused && connection.state == State::open) slow_down(slot, connection);
 }
 
 void Session::slow_down(base::Slot slot, Connection& connection) {
@@ -500,13 +499,15 @@ void Session::resume(base::Slot slot) {
     const std::span<uint8_t> input{stash.input.data() + stash.input_begin,
                                    stash.input_end - stash.input_begin};
     const std::span<uint8_t> rest = pump(slot, *connection, input);
-    parts_.lifecycle.account_reassembly(*connection);
     if (connection->state != State::open) return;
-    if (connection->pause != Pause::none) {
+    const bool is_paused = connection->pause != Pause::none;
+    if (is_paused) {
         stash.input_begin = stash.input_end - rest.size();
-        return;
+    } else {
+        connection->stash.reset();
     }
-    connection->stash.reset();
+    parts_.lifecycle.account_reassembly(*connection);
+    if (is_paused) return;
     if (connection->peer_ended) {
         parts_.lifecycle.abort(slot);  // which waited for what the peer had said before
         return;

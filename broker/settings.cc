@@ -124,9 +124,9 @@ const Setting table[] = {
      "slow reader, and wait where no policy reaches."},
     {"memory-max", Kind::size_or_auto, &Settings::memory_bytes_max, base::mib,
      uint64_t{1024} * 1024 * base::mib,
-     "Memory for queues, history, messages in pieces and the kernel's socket buffers, of all "
-     "workers "
-     "together; auto takes half of what this process may use. Near it, those that hold the oldest "
+     "Memory for queues, history, messages and requests that arrive and the kernel's socket "
+     "buffers, of all workers together; auto takes half of what this process may use. Near it, "
+     "those that hold the oldest "
      "messages are closed; at it, connections and publishes are refused."},
     {"overload-delay", Kind::duration, &Settings::overload_delay_ns, 0, hour,
      "When what was received waits longer than this for half a second, further WebSockets are "

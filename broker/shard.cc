@@ -131,13 +131,13 @@ struct Shard::Impl {
     Replays replays;
     HistoryReplies history_replies;
     Lifecycle lifecycle;
-    Shedding shedding;
     Admission admission;
     const Pacing pacing;
     Fanout fanout;
     Session session;
     ConnectionsQuery connections_query;
     HttpSurface http;
+    Shedding shedding;
     Heartbeat heartbeat;
     Shortages shortages;
     Shutdown shutdown;
@@ -186,7 +186,6 @@ Shard::Impl::Impl(const ShardContext& shard_context)
       history_replies({connections, courier, partitions, heads, history, outbox, context.epoch}),
       lifecycle(context.reactor, connections, timers, outbox, subscriptions, replays,
                 slow_consumers, joins, compression, prng, metrics, settings),
-      shedding(context.reactor, connections, outbox, lifecycle, metrics),
       admission(context.reactor, connections, context.gate, metrics, settings),
       pacing(settings, metrics),
       fanout({context.reactor, connections, courier, partitions, heads, history, keys,
@@ -201,6 +200,7 @@ Shard::Impl::Impl(const ShardContext& shard_context)
             compression, session, parser, prng, context.metrics, memory, overload, settings,
             context.listeners, context.epoch, context.log},
            connections_query, context.id),
+      shedding(context.reactor, connections, outbox, lifecycle, http, metrics),
       heartbeat(context.reactor, connections, timers, outbox, lifecycle, replays, metrics,
                 settings),
       shortages({context.reactor, connections, lifecycle, outbox, metrics, context.log}, context.id,

@@ -2,14 +2,17 @@
 
 #include <algorithm>
 
+#include "io/base/check.h"
+
 namespace broker {
 
 Shedding::Shedding(io::Reactor& reactor, base::Slab<Connection>& connections, Outbox& outbox,
-                   Lifecycle& lifecycle, ShardMetrics& metrics)
+                   Lifecycle& lifecycle, HttpSurface& http, ShardMetrics& metrics)
     : reactor_(reactor),
       connections_(connections),
       outbox_(outbox),
       lifecycle_(lifecycle),
+      http_(http),
       metrics_(metrics) {}
 
 void Shedding::begin(Pass pass) {
@@ -17,7 +20,7 @@ void Shedding::begin(Pass pass) {
     next_index_ = 0;
     if (pass != Pass::looking) return;
     oldest_number_ = UINT64_MAX;
-    message_bytes_most_ = 0;
+    input_bytes_most_ = 0;
 }
 
 void Shedding::advance(MemoryBudget::Level level) {
@@ -38,18 +41,18 @@ void Shedding::visit(base::Slot slot, Connection& connection) {
     switch (pass_) {
         case Pass::looking: look(connection); return;
         case Pass::shedding_queues: shed_queue(slot, connection); return;
-        case Pass::shedding_messages: shed_message(slot, connection); return;
+        case Pass::shedding_inputs: shed_input(slot, connection); return;
     }
 }
 
 Shedding::Pass Shedding::next_pass() {
     if (pass_ != Pass::looking) return Pass::looking;
-    const uint64_t messages_bytes = metrics_.get(Metric::reassembly_bytes);
+    const uint64_t inputs_bytes = metrics_.get(Metric::reassembly_bytes);
     const uint64_t queues_bytes =
         metrics_.get(Metric::chunk_memory_bytes) + metrics_.get(Metric::held_bytes);
-    if (messages_bytes > queues_bytes) {
-        shed_message_bytes_ = messages_bytes / 4;
-        return Pass::shedding_messages;
+    if (inputs_bytes > queues_bytes) {
+        shed_input_bytes_ = inputs_bytes / 4;
+        return Pass::shedding_inputs;
     }
     if (oldest_number_ == UINT64_MAX) return Pass::looking;
     shed_until_number_ = oldest_number_ + (outbox_.newest_chunk_number() - oldest_number_) / 4;
@@ -65,8 +68,21 @@ bool Shedding::has_waited(const Connection& connection) const {
     return reactor_.now_ns() - connection.waits_since_ns >= waited_ns_min;
 }
 
+// What a connection keeps of its input, if closing it gives that back and nobody else is to blame.
+uint32_t Shedding::input_bytes(const Connection& connection) {
+    switch (connection.state) {
+        case ConnectionState::http: return HttpSurface::unfinished_bytes(connection);
+        case ConnectionState::open: return connection.is_doomed ? 0 : connection.reassembly_bytes;
+        case ConnectionState::closing:
+        case ConnectionState::lingering:
+        case ConnectionState::joining:
+        case ConnectionState::closed: return 0;
+    }
+    UNREACHABLE();
+}
+
 void Shedding::look(const Connection& connection) {
-    message_bytes_most_ = std::max(message_bytes_most_, connection.reassembly_bytes);
+    input_bytes_most_ = std::max(input_bytes_most_, input_bytes(connection));
     if (!has_waited(connection)) return;
     oldest_number_ = std::min(oldest_number_, connection.queue.oldest_chunk_number());
 }
@@ -78,12 +94,15 @@ void Shedding::shed_queue(base::Slot slot, const Connection& connection) {
     metrics_.add(Metric::connections_shed_total);
 }
 
-void Shedding::shed_message(base::Slot slot, Connection& connection) {
-    if (connection.state != ConnectionState::open || connection.is_doomed) return;
-    const uint32_t bytes = connection.reassembly_bytes;
-    if (shed_message_bytes_ == 0 || bytes == 0 || bytes < message_bytes_most_ / 2) return;
-    shed_message_bytes_ -= std::min<uint64_t>(shed_message_bytes_, bytes);
-    outbox_.doom(slot, connection);
+void Shedding::shed_input(base::Slot slot, Connection& connection) {
+    const uint32_t bytes = input_bytes(connection);
+    if (shed_input_bytes_ == 0 || bytes == 0 || bytes < input_bytes_most_ / 2) return;
+    shed_input_bytes_ -= std::min<uint64_t>(shed_input_bytes_, bytes);
+    if (connection.state == ConnectionState::http) {
+        http_.shed(slot);
+    } else {
+        outbox_.doom(slot, connection);
+    }
     metrics_.add(Metric::connections_shed_total);
 }
 

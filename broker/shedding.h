@@ -1,5 +1,5 @@
 // Shedding: takes memory back when the broker comes near its budget, from whichever holds more of
-// the shard's: queues, or messages that have begun to arrive.
+// the shard's: queues, or what has begun to arrive.
 //
 // Queues: a chunk of 64 KiB lives as long as one queue refers to a byte of it, so a few clients
 // that stand still hold more than their backlog tells. In one pass over the connections it is found
@@ -7,9 +7,10 @@
 // shed. It is cut: a Close frame would have to wait behind what the client does not read, and the
 // memory with it. A client with history resumes exactly.
 //
-// Unfinished messages: nothing else ends them while their senders answer pings. A pass finds the
-// largest; the next one closes (4100) the connections that hold half as much or more, up to a
-// quarter of the bytes.
+// What has begun to arrive: messages in pieces, which nothing else ends while their senders answer
+// pings, HTTP requests that are not complete, and what waits behind a pause. A pass finds who holds
+// the most; the next one closes the connections that hold half as much or more (4100, or 503 over
+// HTTP), up to a quarter of the bytes.
 //
 // Owner: a shard. Thread: its shard's.
 // Invariants:
@@ -23,6 +24,7 @@
 #include <cstdint>
 
 #include "broker/connection.h"
+#include "broker/http_surface.h"
 #include "broker/lifecycle.h"
 #include "broker/memory_budget.h"
 #include "broker/metrics.h"
@@ -42,7 +44,7 @@ class Shedding {
     static constexpr uint64_t pause_ns = 100 * base::ns_per_ms;
 
     Shedding(io::Reactor& reactor, base::Slab<Connection>& connections, Outbox& outbox,
-             Lifecycle& lifecycle, ShardMetrics& metrics);
+             Lifecycle& lifecycle, HttpSurface& http, ShardMetrics& metrics);
 
     // Once a turn.
     void advance(MemoryBudget::Level level);
@@ -50,30 +52,32 @@ class Shedding {
   private:
     static constexpr uint32_t connections_per_turn_max = 4'096;
 
-    enum class Pass : uint8_t { looking, shedding_queues, shedding_messages };
+    enum class Pass : uint8_t { looking, shedding_queues, shedding_inputs };
 
     void begin(Pass pass);
     void visit(base::Slot slot, Connection& connection);
     Pass next_pass();
     bool has_waited(const Connection& connection) const;
+    static uint32_t input_bytes(const Connection& connection);
     void look(const Connection& connection);
     void shed_queue(base::Slot slot, const Connection& connection);
-    void shed_message(base::Slot slot, Connection& connection);
+    void shed_input(base::Slot slot, Connection& connection);
 
     io::Reactor& reactor_;
     base::Slab<Connection>& connections_;
     Outbox& outbox_;
     Lifecycle& lifecycle_;
+    HttpSurface& http_;
     ShardMetrics& metrics_;
     Pass pass_ = Pass::looking;
     uint32_t next_index_ = 0;
     uint64_t paused_until_ns_ = 0;
     // Of what the pass that looks has met.
     uint64_t oldest_number_ = UINT64_MAX;
-    uint32_t message_bytes_most_ = 0;
+    uint32_t input_bytes_most_ = 0;
     // For the pass that sheds: whoever refers to this chunk or an older one; bytes still to free.
     uint64_t shed_until_number_ = 0;
-    uint64_t shed_message_bytes_ = 0;
+    uint64_t shed_input_bytes_ = 0;
 };
 
 }  // namespace broker

@@ -76,6 +76,13 @@ TEST(MemoryBudget, OtherProgramsSocketsDoNotCount) {
     EXPECT_EQ(share_of_sockets("", 1), 0u);
 }
 
+// A POST whose body has that many bytes.
+std::string post_request(size_t body_bytes, const std::string& topic = "a") {
+    return "POST /topics/" + topic +
+           " HTTP/1.1\r\nHost: localhost:7788\r\nContent-Length: " + std::to_string(body_bytes) +
+           "\r\n\r\n" + std::string(body_bytes, 'x');
+}
+
 // A broker whose budget some slow readers can use up, and no limit of a connection before it.
 class ShortMemory : public ::testing::Test {
   protected:
@@ -243,6 +250,126 @@ TEST_F(ShortMemory, MessagesWithoutAnEndAreShed) {
     EXPECT_EQ(small.take_texts(), Texts{R"({"op":"pong"})"});
     small.say(publication("a"));
     EXPECT_TRUE(error_code(small.take_texts().at(0)).starts_with("no error"));
+}
+
+TEST_F(ShortMemory, RequestsWithoutAnEndAreRefused) {
+    const std::string large = post_request(60'000);
+    const Peer small = world_.connect();
+    const std::string small_request = post_request(9'000);
+    small.send(std::string_view(small_request).substr(0, 8'000));
+    const Peer fragment = world_.client();
+    fragment.send(client_frame(codec::Opcode::text, std::string(9'000, ' '), false));
+    std::vector<Peer> hoarders;
+    while (shed_count() == 0 && hoarders.size() < 1'000) {
+        EXPECT_LT(world_.metric(Metric::reassembly_bytes), near_bytes);
+        hoarders.push_back(world_.connect());
+        hoarders.back().send(std::string_view(large).substr(0, large.size() - 1));
+        world_.run_for(Shedding::pause_ns / 10);
+    }
+    EXPECT_GT(hoarders.size(), near_bytes / 130'000) << "nobody is shed long before the end";
+    // A quarter goes, the largest of them, and what they held is free.
+    EXPECT_GE(shed_count(), hoarders.size() / 4);
+    EXPECT_LE(shed_count(), hoarders.size() / 4 + 1);
+    EXPECT_LT(world_.metric(Metric::reassembly_bytes), near_bytes / 5 * 4);
+    uint64_t told_count = 0;
+    for (const Peer& hoarder : hoarders) {
+        const std::string response = hoarder.take_response();
+        if (response.empty()) continue;
+        ++told_count;
+        EXPECT_NE(response.find(" 503 "), std::string::npos);
+        EXPECT_NE(response.find("Retry-After: "), std::string::npos);
+        EXPECT_NE(response.find("short of memory"), std::string::npos);
+    }
+    EXPECT_EQ(told_count, shed_count());
+    // The others go on.
+    small.send(std::string_view(small_request).substr(8'000));
+    EXPECT_NE(small.take_response().find(" 200 "), std::string::npos);
+    fragment.send(client_frame(codec::Opcode::continuation, R"({"op":"ping"})"));
+    EXPECT_EQ(fragment.take_texts(), Texts{R"({"op":"pong"})"});
+}
+
+TEST(ShortMemoryOfTwo, WhoWaitsForTheBrokerIsNotShed) {
+    WorldOptions options{.shards_count = 2};
+    options.settings.memory_bytes_max = 8 * base::mib;
+    World world(options);
+    const Peer waiting = world.connect();
+    const Peer hoarder = world.connect();
+    const std::string large = post_request(60'000);
+    hoarder.send(std::string_view(large).substr(0, 50'000));
+    // Its answer comes from the other shard, which has no turn; behind it the next request begins.
+    const std::string remote = post_request(1, world.topic_owned_by(1));
+    waiting.socket().inbound += remote + large.substr(0, 59'000);
+    world.turn(0);
+    world.set_kernel_socket_bytes(7 * base::mib);
+    for (int count = 0; count < 10; ++count) world.turn(0);
+    EXPECT_EQ(world.metric(Metric::connections_shed_total), 1u);
+    EXPECT_NE(hoarder.take_response().find(" 503 "), std::string::npos);
+    world.set_kernel_socket_bytes(0);
+    waiting.send(large.substr(59'000));
+    EXPECT_NE(waiting.take_response().find(" 200 "), std::string::npos);
+    EXPECT_NE(waiting.take_response().find(" 200 "), std::string::npos);
+    EXPECT_EQ(world.metric(Metric::connections_shed_total), 1u);
+}
+
+TEST_F(ShortMemory, AtTheLimitABodyIsNotWaitedFor) {
+    const std::string request = post_request(9'000);
+    const std::string_view head = std::string_view(request).substr(0, request.size() - 9'000);
+    const Peer early = world_.connect();
+    const Peer late = world_.connect();
+    early.send(head);
+    EXPECT_EQ(early.take_response(), "");
+    set_other_bytes(memory_bytes_max - world_.metric(Metric::reassembly_bytes));
+    late.send(head);
+    const std::string response = late.take_response();
+    EXPECT_NE(response.find(" 503 "), std::string::npos);
+    EXPECT_NE(response.find("Connection: close"), std::string::npos);
+    EXPECT_NE(response.find("short of memory"), std::string::npos);
+}
+
+TEST(ReassemblyBytes, CountRequestsThatHaveNotArrived) {
+    World world;
+    const Peer poster = world.connect();
+    const std::string request = post_request(50'000);
+    poster.send(std::string_view(request).substr(0, 40'000));
+    EXPECT_GE(world.metric(Metric::reassembly_bytes), 40'000u);
+    EXPECT_LT(world.metric(Metric::reassembly_bytes), 2 * 40'000u) << "not what has not come";
+    poster.send(std::string_view(request).substr(40'000));
+    EXPECT_NE(poster.take_response().find(" 200 "), std::string::npos);
+    EXPECT_EQ(world.metric(Metric::reassembly_bytes), 0u);
+    poster.send(std::string_view(request).substr(0, 40'000));
+    poster.fail(ECONNRESET);
+    EXPECT_EQ(world.metric(Metric::reassembly_bytes), 0u);
+}
+
+// The buffer stays as large as a request has made it while a byte of the next one is in it.
+TEST(ReassemblyBytes, CountWhatALargeRequestHasLeftBehind) {
+    World world;
+    const Peer poster = world.connect();
+    poster.send(post_request(50'000) + "P");
+    EXPECT_NE(poster.take_response().find(" 200 "), std::string::npos);
+    EXPECT_GE(world.metric(Metric::reassembly_bytes), 50'000u);
+    poster.send("O");
+    EXPECT_GE(world.metric(Metric::reassembly_bytes), 50'000u);
+    poster.send("ST /topics/a HTTP/1.1\r\nHost: localhost:7788\r\nContent-Length: 1\r\n\r\n1");
+    EXPECT_NE(poster.take_response().find(" 200 "), std::string::npos);
+    EXPECT_EQ(world.metric(Metric::reassembly_bytes), 0u);
+}
+
+TEST(ReassemblyBytes, CountWhatWaitsBehindAPause) {
+    WorldOptions options{};
+    options.settings.outbound_soft_bytes = 4'096;
+    World world(options);
+    const Peer peer = world.client();
+    peer.stall();
+    std::string pings;
+    for (int count = 0; count < 1'000; ++count) {
+        pings += testing::client_frame(codec::Opcode::text, R"({"op":"ping","id":1})");
+    }
+    peer.send(pings);
+    EXPECT_GT(world.metric(Metric::reassembly_bytes), 0u);
+    peer.read_on();
+    EXPECT_EQ(world.metric(Metric::reassembly_bytes), 0u);
+    EXPECT_EQ(peer.take_texts().size(), 1'000u);
 }
 
 TEST_F(ShortMemory, AtTheLimitPublishesAndConnectionsAreRefused) {
