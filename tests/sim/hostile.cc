@@ -229,6 +229,8 @@ void Hostile::begin() {
     is_answered_ = false;
     answers_count_ = 0;
     next_read_ns_ = 0;
+    read_at_ns_ = now_ns();
+    was_deaf_ = false;
     offence_ = draw_offence(prng_, around_.scenario.limits);
     rates_.emplace(around_.network.clock(), around_.scenario.limits, name_);
     goodbye_code_.clear();
@@ -238,7 +240,16 @@ void Hostile::begin() {
     wire_.flush(UINT64_MAX);
 }
 
+void Hostile::look_whether_given_up() {
+    const uint64_t given_up_at_ns = around_.network.at(wire_.id()).given_up_at_ns;
+    if (given_up_at_ns > read_at_ns_ && given_up_at_ns <= now_ns()) {
+        was_deaf_ = given_up_at_ns - read_at_ns_ >= around_.scenario.limits.close_timeout_ns;
+    }
+    read_at_ns_ = now_ns();
+}
+
 void Hostile::read_all() {
+    look_whether_given_up();
     wire_.read(incoming_, UINT64_MAX);
     if (state_ == State::handshake) read_handshake();
     if (state_ == State::waiting && offence_.is_http) read_status();
@@ -380,12 +391,25 @@ void Hostile::babble() {
     next_babble_ns_ = now_ns() + prng_.below(300 * base::ns_per_ms);
 }
 
+// The connection is over without an answer, although there was to be a Close frame.
+bool Hostile::was_answered_in_vain() {
+    if (!was_deaf_ || offence_.close_expected == 0 || state_ != State::waiting) return false;
+    const Connection& connection = around_.network.at(wire_.id());
+    if (connection.was_blocked_when_given_up) return true;
+    incoming_.append(connection.eaten.begin(), connection.eaten.end());
+    read_frames();
+    return is_answered_;
+}
+
 void Hostile::on_over() {
     const Scenario& scenario = around_.scenario;
     const bool is_excused = wire_.is_broken_by_fault() || state_ == State::handshake ||
                             around_.oracle.is_stopping() || scenario.may_be_slow ||
                             scenario.may_be_silent;
-    if (!is_answered_ && !is_excused) complain("the connection ended without an answer");
+    if (!is_answered_ && !is_excused && !was_answered_in_vain()) {
+        complain("the connection ended without an answer");
+    }
+    if (state_ == State::absent) return;
     wire_.close();
     state_ = State::absent;
     next_action_ns_ = now_ns() + prng_.below(think_ns_max_);

@@ -3,7 +3,8 @@
 // Owner: World. Thread: the World's.
 // Invariant: every offence has its expected end: a status, a close code, or an error and a
 // connection that lives on. Another end is a violation of P7 unless the line broke or the broker
-// stops.
+// stops. Whoever reads nothing for as long as the broker waits for the end of a closing handshake
+// may miss it; it must have been sent, or have found no room.
 #pragma once
 
 #include <cstdint>
@@ -54,6 +55,8 @@ class Hostile final : public Peer {
     void on_close(uint16_t code);
     void babble();
     void on_over();
+    void look_whether_given_up();
+    bool was_answered_in_vain();
     void go();
     [[noreturn]] void complain(const std::string& text) const;
 
@@ -64,6 +67,9 @@ class Hostile final : public Peer {
     uint64_t next_action_ns_;
     uint64_t next_read_ns_ = 0;
     uint64_t next_babble_ns_ = 0;
+    uint64_t read_at_ns_ = 0;
+    // The broker has given it up after it had not read for close-timeout.
+    bool was_deaf_ = false;
     bool is_healed_ = false;
     bool is_answered_ = false;
     uint32_t answers_count_ = 0;

@@ -106,7 +106,7 @@ uint32_t Network::write(ConnectionId id, std::span<const uint8_t> bytes) {
     if (connection.is_closed_by_broker) {
         // Nobody is there any more: the broker's kernel answers with a reset.
         connection.broken_for_peer_at_ns = due_ns;
-        if (faults_.fires(Fault::reset_discards)) connection.to_peer.discard();
+        if (faults_.fires(Fault::reset_discards)) eat(connection);
         tell_peer(connection, due_ns);
         return static_cast<uint32_t>(bytes.size());
     }
@@ -209,8 +209,21 @@ void Network::shut_by_broker(Connection& connection) {
     tell_peer(connection, due_ns);
 }
 
+void Network::give_up_by_broker(Connection& connection) {
+    if (connection.given_up_at_ns != base::never_ns) return;
+    connection.given_up_at_ns = clock_.now_ns;
+    connection.was_blocked_when_given_up = room_to_peer(connection) == 0;
+}
+
+void Network::eat(Connection& connection) {
+    const std::span<const uint8_t> unread = connection.to_peer.unread();
+    connection.eaten.assign(unread.begin(), unread.end());
+    connection.to_peer.discard();
+}
+
 void Network::close_by_broker(Connection& connection) {
     CHECK(!connection.is_closed_by_broker);
+    give_up_by_broker(connection);
     connection.is_closed_by_broker = true;
     connection.closed_at_ns = clock_.now_ns;
     const bool is_unread = connection.to_broker.size_bytes() > 0;
@@ -219,7 +232,7 @@ void Network::close_by_broker(Connection& connection) {
         // 1122 §4.2.2.13). This is what lingering closes are for.
         const uint64_t due_ns = clock_.now_ns + connection.latency_ns;
         connection.broken_for_peer_at_ns = std::min(connection.broken_for_peer_at_ns, due_ns);
-        if (faults_.fires(Fault::reset_discards)) connection.to_peer.discard();
+        if (faults_.fires(Fault::reset_discards)) eat(connection);
         connection.to_broker.discard();
         tell_peer(connection, due_ns);
         return;

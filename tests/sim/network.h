@@ -64,6 +64,7 @@ class Pipe {
 
     uint32_t readable_bytes(uint64_t now_ns) const;
     uint32_t read(std::span<uint8_t> out, uint64_t now_ns);
+    std::span<const uint8_t> unread() const { return std::span(bytes_).subspan(head_); }
     bool is_finished() const { return is_finished_; }
     // All was read and the end of the stream has arrived.
     bool is_at_end(uint64_t now_ns) const;
@@ -117,6 +118,12 @@ struct Connection {
     bool is_shut_by_broker = false;        // its write direction
     bool is_closed_by_broker = false;
     uint64_t closed_at_ns = base::never_ns;  // by the broker
+    // When the broker stopped waiting for anything, by a shutdown both ways or by the close; and
+    // whether it could still have sent something.
+    uint64_t given_up_at_ns = base::never_ns;
+    bool was_blocked_when_given_up = false;
+    // What a reset ate after the broker had closed. Nobody but the oracle reads it.
+    std::vector<uint8_t> eaten;
 };
 
 class Network {
@@ -142,6 +149,7 @@ class Network {
     uint32_t room_to_peer(const Connection& connection) const;
     uint32_t bring_to_broker(Connection& connection, std::span<uint8_t> out);
     void shut_by_broker(Connection& connection);
+    void give_up_by_broker(Connection& connection);
     void close_by_broker(Connection& connection);
     // Neither side: the line breaks.
     void break_by_fault(Connection& connection);
@@ -170,6 +178,7 @@ class Network {
   private:
     void tell_shard(const Connection& connection, uint64_t at_ns);
     static void tell_peer(Connection& connection, uint64_t at_ns);
+    static void eat(Connection& connection);
 
     Clock& clock_;
     Faults& faults_;

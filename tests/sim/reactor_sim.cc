@@ -269,6 +269,7 @@ void Kernel::submit_one(const Request& request) {
             SocketState& state = sockets_[request.target];
             network_.shut_by_broker(network_.at(state.connection));
             if (request.direction == io::Direction::write) return;
+            network_.give_up_by_broker(network_.at(state.connection));
             // Linux goes on reporting what arrives after SHUT_RD, for as long as the receive lives.
             state.shut_read_from_ns = now_ns();
             if (faults_.fires(Fault::data_after_shutdown)) {
