@@ -40,6 +40,8 @@ ROUND_TRIP_S = 1
 LIVE_COUNT = 5 if IS_SANITIZED else 10
 RATE = 20  # messages a second to those who live
 HELD_RATE = 20 if CLIENTS_COUNT <= 2_000 else 2  # the same, to the peers as well
+# After it something is on the way to each of them: a message was due, and has been sent to all.
+ON_THE_WAY_S = 0.5 if CLIENTS_COUNT <= 2_000 else 3
 MESSAGE_BYTES = 200
 CALM_S = 2 if CLIENTS_COUNT <= 2_000 else 10
 HELD_TIMEOUT_S = 100
@@ -235,6 +237,7 @@ class VanishedTest(unittest.TestCase):
         self.expect_kernel_gone(cut_s, max(self.BOUND_S, given_up_s))
         self.expect_unnoticed()
 
+    @unittest.skipIf(CLIENTS_COUNT > 2_000, "so many do not get 200 kB/s each on one machine")
     def test_more_is_on_the_way_than_their_queues_take(self):
         """A queue that is full ends its connection long before its silence does."""
         rate, message_bytes, hard_bytes, close_s = 50, 4_000, 64 << 10, 1
@@ -258,7 +261,7 @@ class VanishedTest(unittest.TestCase):
         cut_s = time.monotonic()
         self.network.lose_what_comes_back()
         self.addCleanup(self.network.find_it_again)
-        time.sleep(0.5)  # something is on the way to each of them
+        time.sleep(ON_THE_WAY_S)
         os.kill(self.broker.pid, signal.SIGSTOP)
         # Nobody was evicted in that time, and nobody will be before the timeout begins again.
         time.sleep(INTERVAL_S + TIMEOUT_S + RETRANSMISSION_S + KERNEL_LATE_S)
