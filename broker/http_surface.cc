@@ -213,7 +213,7 @@ bool HttpSurface::serve_next(base::Slot slot, Connection& connection) {
     }
     const size_t request_bytes = parse.head_bytes + static_cast<size_t>(request_.content_bytes);
     if (progress.used_bytes < request_bytes) {
-        if (parts_.memory.is_full()) {
+        if (refuses_for_memory()) {
             refuse(slot, connection, 503, memory_short_reason, retry_after);
             return false;
         }
@@ -350,9 +350,15 @@ codec::Refusal HttpSurface::admit(base::Slot slot, const codec::HttpRequest& req
     UNREACHABLE();
 }
 
-std::string_view HttpSurface::upgrades_refusal(const Connection& connection) const {
+bool HttpSurface::refuses_for_memory() {
+    if (!parts_.memory.is_full()) return false;
+    metrics_.count_refusal(Refused::memory);
+    return true;
+}
+
+std::string_view HttpSurface::upgrades_refusal(const Connection& connection) {
     if (is_draining_) return stopping_reason;
-    if (parts_.memory.is_full()) return memory_short_reason;
+    if (refuses_for_memory()) return memory_short_reason;
     if (connection.is_over_limit && !connection.is_over_address) {
         return "the broker has as many connections as it may";
     }
@@ -383,7 +389,9 @@ bool HttpSurface::refuses_publishes(base::Slot slot, Connection& connection) {
         refuse(slot, connection, 429, address_full, retry_after);
         return true;
     }
-    if (!is_draining_ && !connection.is_over_limit && !parts_.memory.is_full()) return false;
+    const bool is_memory_short = refuses_for_memory();
+    if (is_memory_short) metrics_.add(Metric::publishes_refused_total);
+    if (!is_draining_ && !connection.is_over_limit && !is_memory_short) return false;
     refuse(slot, connection, 503, "the broker takes no publishes now", retry_after);
     return true;
 }

@@ -133,7 +133,9 @@ class HttpSurface {
     void refuse(base::Slot slot, Connection& connection, uint16_t status, std::string_view reason,
                 std::string_view extra_fields = {});
     // Why no further WebSocket is taken now; empty when one is.
-    std::string_view upgrades_refusal(const Connection& connection) const;
+    std::string_view upgrades_refusal(const Connection& connection);
+    // Whether memory is used up, so that something is refused, which it has counted then.
+    bool refuses_for_memory();
     void send_welcome(base::Slot slot);
     void pause(base::Slot slot, Connection& connection, Pause reason);
     void resume(base::Slot slot, Connection& connection);

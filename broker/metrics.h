@@ -111,6 +111,7 @@ enum class Distribution : uint8_t {
     X(handshake_timeout, "handshake-timeout")             \
     X(http_head, "http-head-max")                         \
     X(message, "message-max")                             \
+    X(memory, "memory-max")                               \
     X(fragments, "fragments-max")                         \
     X(subscriptions, "subscriptions-max")                 \
     X(command_rate, "command-rate")                       \

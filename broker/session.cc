@@ -379,6 +379,7 @@ Session::Outcome Session::publish(base::Slot slot, Connection& connection,
     }
     if (parts_.memory.is_full()) {
         parts_.metrics.add(Metric::publishes_refused_total);
+        parts_.metrics.count_refusal(Refused::memory);
         reply_error(slot, command.id, codec::ErrorCode::overloaded,
                     codec::meaning_of(codec::ErrorCode::overloaded));
         return Outcome::done;

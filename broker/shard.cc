@@ -137,9 +137,9 @@ struct Shard::Impl {
     Session session;
     ConnectionsQuery connections_query;
     HttpSurface http;
-    Shedding shedding;
     Heartbeat heartbeat;
     Shortages shortages;
+    Shedding shedding;
     Shutdown shutdown;
 
     // State of the loop.
@@ -200,11 +200,11 @@ Shard::Impl::Impl(const ShardContext& shard_context)
             compression, session, parser, prng, context.metrics, memory, overload, settings,
             context.listeners, context.epoch, context.log},
            connections_query, context.id),
-      shedding(context.reactor, connections, outbox, lifecycle, http, metrics),
       heartbeat(context.reactor, connections, timers, outbox, lifecycle, replays, metrics,
                 settings),
-      shortages({context.reactor, connections, lifecycle, outbox, metrics, context.log}, context.id,
-                listeners_count),
+      shortages({context.reactor, connections, lifecycle, outbox, memory, metrics, context.log},
+                context.id, listeners_count),
+      shedding(context.reactor, connections, outbox, lifecycle, http, shortages, metrics),
       shutdown({context.reactor, connections, outbox, lifecycle, http, session, joins, replays,
                 courier, prng, settings},
                listeners_count) {

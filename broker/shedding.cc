@@ -7,12 +7,14 @@
 namespace broker {
 
 Shedding::Shedding(io::Reactor& reactor, base::Slab<Connection>& connections, Outbox& outbox,
-                   Lifecycle& lifecycle, HttpSurface& http, ShardMetrics& metrics)
+                   Lifecycle& lifecycle, HttpSurface& http, Shortages& shortages,
+                   ShardMetrics& metrics)
     : reactor_(reactor),
       connections_(connections),
       outbox_(outbox),
       lifecycle_(lifecycle),
       http_(http),
+      shortages_(shortages),
       metrics_(metrics) {}
 
 void Shedding::begin(Pass pass) {
@@ -90,20 +92,26 @@ void Shedding::look(const Connection& connection) {
 void Shedding::shed_queue(base::Slot slot, const Connection& connection) {
     if (!has_waited(connection)) return;
     if (connection.queue.oldest_chunk_number() > shed_until_number_) return;
+    count_shed(connection);
     lifecycle_.abort(slot);
-    metrics_.add(Metric::connections_shed_total);
 }
 
 void Shedding::shed_input(base::Slot slot, Connection& connection) {
     const uint32_t bytes = input_bytes(connection);
     if (shed_input_bytes_ == 0 || bytes == 0 || bytes < input_bytes_most_ / 2) return;
     shed_input_bytes_ -= std::min<uint64_t>(shed_input_bytes_, bytes);
+    count_shed(connection);
     if (connection.state == ConnectionState::http) {
         http_.shed(slot);
     } else {
         outbox_.doom(slot, connection);
     }
+}
+
+// Before it is closed, which gives back what it holds.
+void Shedding::count_shed(const Connection& connection) {
     metrics_.add(Metric::connections_shed_total);
+    shortages_.shed(connection.queue.backlog_bytes() + connection.reassembly_bytes);
 }
 
 }  // namespace broker

@@ -29,6 +29,7 @@
 #include "broker/memory_budget.h"
 #include "broker/metrics.h"
 #include "broker/outbox.h"
+#include "broker/shortages.h"
 #include "io/base/slab.h"
 #include "io/base/units.h"
 #include "io/reactor.h"
@@ -44,7 +45,7 @@ class Shedding {
     static constexpr uint64_t pause_ns = 100 * base::ns_per_ms;
 
     Shedding(io::Reactor& reactor, base::Slab<Connection>& connections, Outbox& outbox,
-             Lifecycle& lifecycle, HttpSurface& http, ShardMetrics& metrics);
+             Lifecycle& lifecycle, HttpSurface& http, Shortages& shortages, ShardMetrics& metrics);
 
     // Once a turn.
     void advance(MemoryBudget::Level level);
@@ -62,12 +63,14 @@ class Shedding {
     void look(const Connection& connection);
     void shed_queue(base::Slot slot, const Connection& connection);
     void shed_input(base::Slot slot, Connection& connection);
+    void count_shed(const Connection& connection);
 
     io::Reactor& reactor_;
     base::Slab<Connection>& connections_;
     Outbox& outbox_;
     Lifecycle& lifecycle_;
     HttpSurface& http_;
+    Shortages& shortages_;
     ShardMetrics& metrics_;
     Pass pass_ = Pass::looking;
     uint32_t next_index_ = 0;

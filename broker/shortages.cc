@@ -7,10 +7,11 @@ namespace broker {
 
 namespace {
 
-// What the log says when it begins, and when it is over.
+// What the log says when it begins, and when it is over; and what is counted.
 struct Words {
     std::string_view begun;
     std::string_view over;
+    std::string_view counted = "times";
 };
 
 constexpr Words words[] = {
@@ -19,6 +20,10 @@ constexpr Words words[] = {
     {"the kernel has no memory to send with; trying again until it has", "sending again"},
     {"the queue of completions was full; the kernel keeps what does not fit, which is slower",
      "the queue of completions suffices again"},
+    {"memory is nearly used up; closing those that hold the most of it", "memory suffices again",
+     "closed"},
+    {"memory is used up; refusing connections, requests and publishes",
+     "taking connections, requests and publishes again", "refused"},
 };
 
 }  // namespace
@@ -31,14 +36,14 @@ Shortages::Shortages(const Parts& parts, io::ShardId shard, uint16_t listeners_c
 
 void Shortages::accept_failed(uint16_t listener, int32_t result) {
     parts_.metrics.add(Metric::accept_errors_total);
-    happened(Kind::accept, result);
+    failed(Kind::accept, result);
     listener_failed_[listener] = true;
     accept_retry_at_ns_ = parts_.reactor.now_ns() + accept_retry_ns;
 }
 
 void Shortages::receive_failed(base::Slot slot, Connection& connection, int32_t result) {
     parts_.metrics.add(Metric::memory_errors_total);
-    happened(Kind::receive, result);
+    failed(Kind::receive, result);
     connection.recv_starved = true;
     receives_.push(slot);
     retry_at_ns_ = std::min(retry_at_ns_, parts_.reactor.now_ns() + retry_ns);
@@ -46,19 +51,41 @@ void Shortages::receive_failed(base::Slot slot, Connection& connection, int32_t 
 
 void Shortages::send_failed(base::Slot slot, int32_t result) {
     parts_.metrics.add(Metric::memory_errors_total);
-    happened(Kind::send, result);
+    failed(Kind::send, result);
     sends_.push(slot);
     retry_at_ns_ = std::min(retry_at_ns_, parts_.reactor.now_ns() + retry_ns);
 }
 
-void Shortages::happened(Kind kind, int32_t result) {
-    Episode& episode = episodes_[static_cast<uint8_t>(kind)];
+void Shortages::shed(uint64_t held_bytes) {
+    happened(Kind::shed, 1, {"used_bytes", std::to_string(parts_.memory.used_bytes())});
+    episode_of(Kind::shed).bytes += held_bytes;
+}
+
+void Shortages::failed(Kind kind, int32_t result) {
+    happened(kind, 1, {"errno", std::to_string(-result)});
+}
+
+void Shortages::happened(Kind kind, uint64_t count, const LogField& detail) {
+    Episode& episode = episode_of(kind);
     episode.last_ns = parts_.reactor.now_ns();
     quiet_at_ns_ = std::min(quiet_at_ns_, episode.last_ns + quiet_ns);
-    if (episode.count++ > 0) return;
+    const bool is_first = episode.count == 0;
+    episode.count += count;
+    if (!is_first) return;
     episode.began_ns = episode.last_ns;
-    log(LogLevel::warn, words[static_cast<uint8_t>(kind)].begun,
-        {{"errno", std::to_string(-result)}});
+    log(LogLevel::warn, words[static_cast<uint8_t>(kind)].begun, {detail});
+}
+
+void Shortages::look_at_memory() {
+    const uint64_t refusals = parts_.metrics.refusals(Refused::memory);
+    if (refusals != refusals_seen_) {
+        happened(Kind::refused, refusals - refusals_seen_,
+                 {"used_bytes", std::to_string(parts_.memory.used_bytes())});
+        refusals_seen_ = refusals;
+    }
+    const uint64_t now_ns = parts_.reactor.now_ns();
+    if (parts_.memory.level() != MemoryBudget::Level::calm) episode_of(Kind::shed).last_ns = now_ns;
+    if (parts_.memory.is_full()) episode_of(Kind::refused).last_ns = now_ns;
 }
 
 void Shortages::tend(bool is_accepting) {
@@ -67,8 +94,9 @@ void Shortages::tend(bool is_accepting) {
     if (overflows != overflows_seen_) {
         parts_.metrics.add(Metric::completions_overflowed_total, overflows - overflows_seen_);
         overflows_seen_ = overflows;
-        happened(Kind::completions, 0);
+        failed(Kind::completions, 0);
     }
+    look_at_memory();
     if (now_ns >= accept_retry_at_ns_) accepts_retry(is_accepting);
     if (now_ns >= retry_at_ns_) {
         receives_retry();
@@ -122,8 +150,14 @@ void Shortages::say_what_is_over() {
             continue;
         }
         const uint64_t lasted_ms = (episode.last_ns - episode.began_ns) / base::ns_per_ms;
-        log(LogLevel::info, words[kind].over,
-            {{"times", std::to_string(episode.count)}, {"ms", std::to_string(lasted_ms)}});
+        const LogField counted{words[kind].counted, std::to_string(episode.count)};
+        const LogField lasted{"ms", std::to_string(lasted_ms)};
+        if (Kind{kind} == Kind::shed) {
+            log(LogLevel::info, words[kind].over,
+                {counted, {"bytes", std::to_string(episode.bytes)}, lasted});
+        } else {
+            log(LogLevel::info, words[kind].over, {counted, lasted});
+        }
         episode = Episode{};
     }
 }

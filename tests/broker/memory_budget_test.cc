@@ -95,6 +95,7 @@ class ShortMemory : public ::testing::Test {
         options.settings.memory_bytes_max = memory_bytes_max;
         options.settings.outbound_soft_bytes = 2 * memory_bytes_max;
         options.settings.outbound_hard_bytes = 2 * memory_bytes_max;
+        options.settings.heartbeat_interval_ns = 600 * base::ns_per_s;
         return options;
     }
     static std::string publication(const std::string& topic) {
@@ -395,6 +396,100 @@ TEST_F(ShortMemory, AtTheLimitPublishesAndConnectionsAreRefused) {
     world_.set_kernel_socket_bytes(memory_bytes_max / 2);
     world_.run_for(base::ns_per_s);
     expect_published(writer, "a");
+}
+
+// The number of a field of a line of the log; 0 when there is no such field.
+uint64_t field_of(const std::string& line, const std::string& key) {
+    const size_t at = line.find(" " + key + "=");
+    return at == std::string::npos ? 0 : std::stoull(line.substr(at + key.size() + 2));
+}
+
+TEST_F(ShortMemory, TheLogSaysOnceThatConnectionsAreClosed) {
+    const Peer writer = world_.client();
+    std::vector<Peer> stuck(5, writer);
+    for (Peer& peer : stuck) {
+        peer = world_.client();
+        peer.subscribe("a");
+        peer.stall();
+        expect_published(writer, "a");
+        world_.run_for(base::ns_per_s);
+    }
+    EXPECT_TRUE(world_.take_log().empty());
+    set_other_bytes(near_bytes);
+    world_.run_for(4 * base::ns_per_s);
+    EXPECT_EQ(shed_count(), stuck.size());
+    Texts lines = world_.take_log();
+    ASSERT_EQ(lines.size(), 1u) << "one line for all of them";
+    EXPECT_TRUE(lines[0].starts_with("level=warn")) << lines[0];
+    EXPECT_NE(lines[0].find("memory is nearly used up"), std::string::npos) << lines[0];
+    EXPECT_GE(field_of(lines[0], "used_bytes"), near_bytes);
+    // It lasts while the level does, also when nobody is left to be closed.
+    world_.run_for(20 * base::ns_per_s);
+    set_other_bytes(0);
+    world_.run_for(4 * base::ns_per_s);
+    EXPECT_TRUE(world_.take_log().empty());
+    world_.run_for(2 * base::ns_per_s);
+    lines = world_.take_log();
+    ASSERT_EQ(lines.size(), 1u);
+    EXPECT_TRUE(lines[0].starts_with("level=info")) << lines[0];
+    EXPECT_NE(lines[0].find("memory suffices again"), std::string::npos) << lines[0];
+    EXPECT_EQ(field_of(lines[0], "closed"), stuck.size());
+    // The first one missed five messages, the last one one of them.
+    EXPECT_GE(field_of(lines[0], "bytes"), 15 * message_bytes);
+    EXPECT_LT(field_of(lines[0], "bytes"), 16 * message_bytes);
+    EXPECT_GE(field_of(lines[0], "ms"), 23'000u);
+    EXPECT_LE(field_of(lines[0], "ms"), 24'100u);
+    // The next time is said again.
+    const Peer another = world_.client();
+    another.subscribe("a");
+    another.stall();
+    expect_published(writer, "a");
+    set_other_bytes(near_bytes);
+    world_.run_for(2 * base::ns_per_s);
+    EXPECT_EQ(world_.take_log().size(), 1u);
+}
+
+TEST_F(ShortMemory, TheLogSaysNothingWhileNobodyIsConcerned) {
+    world_.client().subscribe("a");
+    set_other_bytes(near_bytes);
+    world_.run_for(10 * base::ns_per_s);
+    set_other_bytes(memory_bytes_max);
+    world_.run_for(10 * base::ns_per_s);
+    set_other_bytes(0);
+    world_.run_for(10 * base::ns_per_s);
+    EXPECT_TRUE(world_.take_log().empty());
+}
+
+TEST_F(ShortMemory, TheLogSaysOnceThatItRefuses) {
+    const Peer writer = world_.client();
+    set_other_bytes(memory_bytes_max);
+    for (int count = 0; count < 3; ++count) {
+        writer.say(publication("a"));
+        EXPECT_EQ(error_code(writer.take_texts().at(0)), "overloaded");
+    }
+    const Peer late = world_.connect();
+    late.send(Peer::upgrade_request());
+    EXPECT_NE(late.take_response().find(" 503 "), std::string::npos);
+    const Peer poster = world_.connect();
+    poster.send(post_request(1));
+    EXPECT_NE(poster.take_response().find(" 503 "), std::string::npos);
+    EXPECT_EQ(world_.refusals(Refused::memory), 5u);
+    EXPECT_EQ(world_.metric(Metric::publishes_refused_total), 4u);
+    world_.run_for(10 * base::ns_per_s);
+    Texts lines = world_.take_log();
+    ASSERT_EQ(lines.size(), 1u) << "it is still full";
+    EXPECT_TRUE(lines[0].starts_with("level=warn")) << lines[0];
+    EXPECT_NE(lines[0].find("memory is used up"), std::string::npos) << lines[0];
+    EXPECT_GE(field_of(lines[0], "used_bytes"), memory_bytes_max);
+    set_other_bytes(0);
+    expect_published(writer, "a");
+    world_.run_for(6 * base::ns_per_s);
+    lines = world_.take_log();
+    ASSERT_EQ(lines.size(), 1u);
+    EXPECT_TRUE(lines[0].starts_with("level=info")) << lines[0];
+    EXPECT_NE(lines[0].find("publishes again"), std::string::npos) << lines[0];
+    EXPECT_EQ(field_of(lines[0], "refused"), 5u);
+    EXPECT_EQ(world_.refusals(Refused::memory), 5u);
 }
 
 }  // namespace
