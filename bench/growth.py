@@ -4,13 +4,15 @@
 BUILD is the folder of a release build, with `fanfare` and `bench/floor`. Three curves, each the
 broker's CPU time per delivery, with one worker on one core and `fanfare bench` on another:
 
-    subscribers   one topic, 10 to 18,000 subscribers, 16 messages on the way
+    subscribers   one topic, 10 to 30,000 subscribers, 16 messages on the way
     topics        100 rooms of 10 subscribers, beside 0 to 1,000,000 other topics that are
                   subscribed to, 64 messages on the way
     payload       200 subscribers, 34 B to 64,000 B, 2 messages on the way
 
-Beside the first and the last stands a loop of send(2) of the same bytes (bench/floor). With --write
-the picture goes to bench/growth.svg and the table into bench/RESULTS.md. Some ten minutes.
+Beside the first and the last stands a loop of send(2) of the same bytes (bench/floor). And what
+remains of a burst: the broker's resident memory before 200 subscribers let 1 MB each wait for them,
+then, and when they have read it. With --write the picture goes to bench/growth.svg and the table
+into bench/RESULTS.md. Some ten minutes.
 """
 
 import math
@@ -21,6 +23,7 @@ import statistics
 import struct
 import subprocess
 import sys
+import time
 from typing import Callable, Dict, List, NamedTuple
 
 import compare
@@ -28,6 +31,7 @@ import compare
 FOLDER = pathlib.Path(__file__).resolve().parent
 BEGIN_MARK, END_MARK = "<!-- growth -->", "<!-- end growth -->"
 FILTERS_PER_CONNECTION = 1000
+BURST_CLIENTS, BURST_MESSAGES, BURST_BYTES, BURSTS = 200, 100, 10_000, 3
 UPGRADE = (b"GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n")
 
@@ -44,7 +48,7 @@ class Curve(NamedTuple):
 
 CURVES = [
     Curve("subscribers", "Subscribers of one topic", "subscribers",
-          [10, 30, 100, 300, 1_000, 3_000, 9_000, 18_000],
+          [10, 30, 100, 300, 1_000, 3_000, 9_000, 18_000, 30_000],
           lambda n: ["fanout", "--clients", str(n), "--window", "16"],
           lambda n: [str(n), "16", "64"]),
     Curve("topics", "Other topics, beside 100 rooms of 10", "topics",
@@ -64,33 +68,76 @@ class Broker(compare.Fanfare):
     def command(self, port, folder):
         command = super().command(port, folder)
         place = command.index("--connections-max") + 1
-        return command[:place] + ["19500"] + command[place + 1:] + ["--message-max", "128KiB"]
+        return command[:place] + ["31000"] + command[place + 1:] + ["--message-max", "128KiB"]
+
+
+class PatientBroker(Broker):
+    """One that lets a burst wait for its readers."""
+
+    def command(self, port, folder):
+        return super().command(port, folder) + [
+            "--outbound-soft", "16MiB", "--outbound-hard", "16MiB", "--outbound-time", "120s"]
 
 
 def client_text_frame(payload: bytes) -> bytes:
     """With the key 0, which masks nothing."""
-    assert 126 <= len(payload) < 65536
-    return b"\x81" + bytes([0x80 | 126]) + struct.pack(">H", len(payload)) + bytes(4) + payload
+    assert len(payload) < 65536
+    if len(payload) > 125:
+        length = bytes([0x80 | 126]) + struct.pack(">H", len(payload))
+    else:
+        length = bytes([0x80 | len(payload)])
+    return b"\x81" + length + bytes(4) + payload
+
+
+def subscribe(port: int, filters: str, receive_buffer_bytes=0) -> socket.socket:
+    client = socket.socket()
+    client.settimeout(10)
+    if receive_buffer_bytes > 0:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
+    client.connect(("127.0.0.1", port))
+    client.sendall(UPGRADE)
+    client.sendall(client_text_frame(f'{{"op":"subscribe","id":1,"filters":[{filters}]}}'.encode()))
+    received = b""
+    while b'"op":"subscribed"' not in received:
+        more = client.recv(65536)
+        if not more:
+            raise RuntimeError("a subscriber's connection was closed")
+        received += more
+    return client
 
 
 def subscribe_fillers(port: int, count: int) -> List[socket.socket]:
     """Connections that subscribe to `count` topics that nobody publishes to."""
-    clients = []
-    for first in range(0, count, FILTERS_PER_CONNECTION):
-        client = socket.create_connection(("127.0.0.1", port), 10)
-        client.sendall(UPGRADE)
-        filters = ",".join(f'"fill/{number // 100}/{number % 100}"'
-                           for number in range(first, min(first + FILTERS_PER_CONNECTION, count)))
-        client.sendall(client_text_frame(
-            f'{{"op":"subscribe","id":1,"filters":[{filters}]}}'.encode()))
-        received = b""
-        while b'"op":"subscribed"' not in received:
-            more = client.recv(65536)
-            if not more:
-                raise RuntimeError("a connection of the other topics was closed")
-            received += more
-        clients.append(client)
-    return clients
+    return [subscribe(port, ",".join(
+        f'"fill/{number // 100}/{number % 100}"'
+        for number in range(first, min(first + FILTERS_PER_CONNECTION, count))))
+            for first in range(0, count, FILTERS_PER_CONNECTION)]
+
+
+def resident_mib(pid: int) -> float:
+    pages = int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def publish_burst(port: int):
+    """Each subscriber has a topic of its own, so that nothing of it is shared."""
+    publisher = subscribe(port, '"burst/none"')
+    data = "x" * BURST_BYTES
+    for _ in range(BURST_MESSAGES):
+        publisher.sendall(b"".join(client_text_frame(
+            f'{{"op":"publish","topic":"burst/{number}","data":"{data}"}}'.encode())
+                                   for number in range(BURST_CLIENTS)))
+    publisher.sendall(client_text_frame(b'{"op":"ping","id":2}'))
+    while b"pong" not in publisher.recv(65536):
+        pass
+    publisher.close()
+
+
+def read_burst(clients: List[socket.socket]):
+    for client in clients:
+        received_bytes = 0
+        while received_bytes < BURST_MESSAGES * BURST_BYTES:
+            received_bytes += len(client.recv(1 << 20))
 
 
 class Growth:
@@ -99,6 +146,23 @@ class Growth:
         self.comparison = compare.Comparison(options, [])
         self.found: Dict[tuple, List[float]] = {}  # (curve, series, point) → µs of each round
         self.failed: Dict[tuple, str] = {}
+        self.bursts: List[List[float]] = []  # resident MiB before, during and after each
+
+    def measure_bursts(self):
+        broker = PatientBroker(self.comparison.fanfare)
+        with broker.running(str(self.options.server_core)) as (port, pid):
+            clients = [subscribe(port, f'"burst/{number}"', receive_buffer_bytes=4096)
+                       for number in range(BURST_CLIENTS)]
+            for _ in range(BURSTS):
+                memory = [resident_mib(pid)]
+                publish_burst(port)
+                memory.append(resident_mib(pid))
+                read_burst(clients)
+                time.sleep(1)
+                memory.append(resident_mib(pid))
+                self.bursts.append(memory)
+                print("burst " + ", ".join(f"{mib:.1f}" for mib in memory) + " MiB",
+                      file=sys.stderr, flush=True)
 
     def measure(self, curve: Curve, point: int):
         broker = Broker(self.comparison.fanfare)
@@ -131,6 +195,7 @@ class Growth:
         print(f"{curve.name} {point:>9,} {series:8} {us:.3f} µs", file=sys.stderr, flush=True)
 
     def run(self):
+        self.measure_bursts()
         for _ in range(self.options.rounds):
             for curve in CURVES:
                 for point in curve.points:
@@ -230,7 +295,14 @@ def section(growth: Growth) -> str:
         lines.append(table(growth, curve))
     lines += [f"Failed once or more: {name} at {point:,}: {reason}."
               for (name, point), reason in growth.failed.items()]
-    lines += ["![The cost of a delivery](growth.svg)", ""]
+    lines += ["![The cost of a delivery](growth.svg)", "",
+              f"What remains of a burst: {BURST_CLIENTS} subscribers let "
+              f"{BURST_MESSAGES * BURST_BYTES / 1e6:g} MB each wait for them, and read it then; the "
+              "broker's resident memory in MiB.", "",
+              "| | before | while it waits | a second after it was read |", "|---|---|---|---|"]
+    lines += [f"| burst {number + 1} | " + " | ".join(f"{mib:.1f}" for mib in memory) + " |"
+              for number, memory in enumerate(growth.bursts)]
+    lines.append("")
     return "\n".join(lines)
 
 
