@@ -137,9 +137,10 @@ void HttpSurface::receive(base::Slot slot, std::span<const uint8_t> bytes) {
     progress.bytes.resize(progress.used_bytes + bytes.size() + base::readable_padding_bytes);
     std::memcpy(progress.bytes.data() + progress.used_bytes, bytes.data(), bytes.size());
     progress.used_bytes += bytes.size();
-    parts_.lifecycle.account_reassembly(connection);
     if (was_idle) arm_timer(slot, connection);
     if (connection.pause == Pause::none) pump(slot);
+    // Not before: what is answered at once has not waited, and the answer may be this gauge.
+    parts_.lifecycle.account_reassembly(connection);
 }
 
 void HttpSurface::pump(base::Slot slot) {
