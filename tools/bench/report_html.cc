@@ -178,10 +178,12 @@ std::string latency_chart(const Histogram& latency, std::string_view caption) {
     const double low = std::floor(height(static_cast<double>(latency.at(0.5))));
     const double high =
         std::max(low + 1, std::ceil(height(static_cast<double>(latency.max())) - 1e-9));
-    constexpr double decades = 4;  // to 99.99 %
+    constexpr double decades = 4;                 // to 99.99 %
+    constexpr double median_x = 0.301 / decades;  // the faster half would lie below the chart
     std::vector<Point> points;
-    for (double x = 0; x <= 1.0001; x += 0.01) {
-        const double rarity = std::pow(10, -x * decades);  // 1 - quantile, from 1 to 0.0001
+    for (double share = 0; share <= 1.0001; share += 0.01) {
+        const double x = median_x + share * (1 - median_x);
+        const double rarity = std::pow(10, -x * decades);  // 1 - quantile, from 0.5 to 0.0001
         const auto ns = static_cast<double>(latency.at(1 - rarity));
         points.push_back({x, (height(ns) - low) / (high - low)});
     }
@@ -190,11 +192,8 @@ std::string latency_chart(const Histogram& latency, std::string_view caption) {
         chart.mark_y((decade - low) / (high - low),
                      duration_text(static_cast<uint64_t>(std::llround(std::pow(10, decade)))));
     }
-    constexpr std::array<std::pair<double, const char*>, 5> marks = {{{0.301 / decades, "50 %"},
-                                                                      {0.25, "90 %"},
-                                                                      {0.5, "99 %"},
-                                                                      {0.75, "99.9 %"},
-                                                                      {1, "99.99 %"}}};
+    constexpr std::array<std::pair<double, const char*>, 5> marks = {
+        {{median_x, "50 %"}, {0.25, "90 %"}, {0.5, "99 %"}, {0.75, "99.9 %"}, {1, "99.99 %"}}};
     for (const auto& [share, text] : marks) chart.mark_x(share, text);
     chart.draw(points, "var(--one)");
     return chart.finish(caption);
