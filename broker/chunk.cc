@@ -9,14 +9,19 @@ namespace broker {
 
 namespace {
 
-// malloc when the kernel grants no mapping (their number is limited, see vm.max_map_count).
-Chunk* allocate_standard() {
-    void* const pages = mmap(nullptr, sizeof(Chunk) + chunk_bytes, PROT_READ | PROT_WRITE,
-                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    const bool is_mapped = pages != MAP_FAILED;
-    auto* const chunk =
-        static_cast<Chunk*>(is_mapped ? pages : std::malloc(sizeof(Chunk) + chunk_bytes));
-    CHECK(chunk != nullptr);
+// Of the standard size, pages from the kernel; malloc's for all others, and when the kernel grants
+// no mapping (their number is limited, see vm.max_map_count).
+Chunk* take_memory(uint32_t capacity_bytes) {
+    const size_t all_bytes = sizeof(Chunk) + capacity_bytes;
+    void* memory = MAP_FAILED;
+    if (capacity_bytes == chunk_bytes) {
+        memory =
+            mmap(nullptr, all_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    }
+    const bool is_mapped = memory != MAP_FAILED;
+    if (!is_mapped) memory = std::malloc(all_bytes);
+    CHECK(memory != nullptr);
+    auto* const chunk = static_cast<Chunk*>(memory);
     chunk->is_mapped = is_mapped;
     return chunk;
 }
@@ -90,13 +95,7 @@ Chunk* ChunkPool::allocate(uint32_t capacity_bytes) {
         --spare_count_;
         ASAN_UNPOISON_MEMORY_REGION(chunk->bytes(), chunk_bytes);
     } else {
-        if (capacity_bytes == chunk_bytes) {
-            chunk = allocate_standard();
-        } else {
-            chunk = static_cast<Chunk*>(std::malloc(sizeof(Chunk) + capacity_bytes));
-            CHECK(chunk != nullptr);
-            chunk->is_mapped = false;
-        }
+        chunk = take_memory(capacity_bytes);
         held_bytes_ += sizeof(Chunk) + capacity_bytes;
     }
     *chunk = Chunk{1, 0, capacity_bytes, chunk->is_mapped, ++newest_number_, nullptr};
@@ -110,12 +109,11 @@ void ChunkPool::recycle(Chunk* chunk) {
         if (chunk == open) open = nullptr;
     }
     const uint64_t all_bytes = sizeof(Chunk) + chunk->capacity_bytes;
-    if (chunk->capacity_bytes == chunk_bytes && spare_count_ < spare_count_max) {
+    const bool is_spare = chunk->capacity_bytes == chunk_bytes && spare_count_ < spare_count_max;
+    if (is_spare || !give_back(chunk)) {
         keep(chunk);
-    } else if (give_back(chunk)) {
-        held_bytes_ -= all_bytes;
     } else {
-        keep(chunk);
+        held_bytes_ -= all_bytes;
     }
 }
 
