@@ -16,16 +16,18 @@ using Kind = HttpParse::Kind;
 
 // What ours refuses although http-parser may accept it, by the reason that ours gives. A refusal
 // with any other reason must be one of http-parser too.
-constexpr std::array<std::string_view, 23> stricter_reasons = {
+constexpr std::array<std::string_view, 24> stricter_reasons = {
     // It repairs what it may: empty lines in front (RFC 9112 §2.2), a bare LF, folded values
     // (§5.2), CR and other control characters inside a value or in place of the last LF, space
     // before a colon (§5.1).
     "this is not an HTTP request", "lines must end in CR LF",
     "a field must not be folded over lines", "a field value has a control character",
     "a field line is not a name, a colon and a value",
-    // It takes several spaces in the request line, HTTP/0.9, any major version.
-    "the request line has no HTTP version", "the request line does not end in an HTTP version",
-    "this server speaks HTTP/1.1",
+    // It takes several spaces in the request line (so that the version can be its target),
+    // HTTP/0.9,
+    // any major version.
+    "the request line has no target", "the request line has no HTTP version",
+    "the request line does not end in an HTTP version", "this server speaks HTTP/1.1",
     // It is a proxy's parser too: other schemes, the authority-form, and forms that need a
     // resolver's opinion.
     "this server is no proxy", "the request target is no path",
