@@ -631,6 +631,8 @@ void HttpSurface::respond(base::Slot slot, Connection& connection,
     connection.http->is_answered = true;
     complete.keep_alive = connection.http->keep_alive;
     complete.head_only = connection.http->is_head;
+    // The next answer may be a 408 or 503 to a request of which too little came to know its method.
+    connection.http->is_head = false;
     if (!connection.http->cors_origin.empty()) {
         fields_.assign(response.extra_fields).append("Access-Control-Allow-Origin: ");
         fields_.append(connection.http->cors_origin).append("\r\nVary: Origin\r\n");

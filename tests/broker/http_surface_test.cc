@@ -304,6 +304,18 @@ TEST(HttpSurface, TheAnswerToHeadHasNoBody) {
     EXPECT_EQ(body_of(peer.take_response()), "ok\n");
 }
 
+TEST(HttpSurface, WhatIsAnsweredAfterHeadHasItsBody) {
+    World world;
+    const Peer peer = world.connect();
+    peer.send("HEAD /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    EXPECT_EQ(status_of(peer.take_bytes()), 200);
+    peer.send("GET /heal");
+    world.run_for(11 * base::ns_per_s);
+    const std::string response = peer.take_response();
+    EXPECT_EQ(status_of(response), 408);
+    EXPECT_NE(body_of(response), "");
+}
+
 TEST(HttpSurface, ARequestThatDoesNotArriveIsTimedOut) {
     WorldOptions options;
     options.settings.handshake_timeout_ns = 10 * base::ns_per_s;
