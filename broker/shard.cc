@@ -316,9 +316,8 @@ void Shard::Impl::on_accept(const io::Event& event) {
         if (all_count > refused_count) admitted_count += all_count - refused_count;
     }
     const base::Slot slot = lifecycle.accept(event.socket, event.listener);
-    const bool are_too_many = admitted_count >= settings.connections_max;
-    if (are_too_many) metrics.count_refusal(Refused::connections);
-    if (are_too_many || memory.is_full()) {
+    if (admitted_count >= settings.connections_max) {
+        metrics.count_refusal(Refused::connections);
         connections.at(slot).is_over_limit = true;
         metrics.add(Metric::connections_refused);
     }

@@ -398,6 +398,17 @@ TEST_F(ShortMemory, AtTheLimitPublishesAndConnectionsAreRefused) {
     expect_published(writer, "a");
 }
 
+TEST_F(ShortMemory, WhoCameWhenItWasFullIsServedOnceItIsNot) {
+    set_other_bytes(memory_bytes_max);
+    const Peer peer = world_.connect();
+    const Peer poster = world_.connect();
+    set_other_bytes(0);
+    peer.send(Peer::upgrade_request());
+    EXPECT_NE(peer.take_response().find(" 101 "), std::string::npos);
+    poster.send(post_request(1));
+    EXPECT_NE(poster.take_response().find(" 200 "), std::string::npos);
+}
+
 // The number of a field of a line of the log; 0 when there is no such field.
 uint64_t field_of(const std::string& line, const std::string& key) {
     const size_t at = line.find(" " + key + "=");
