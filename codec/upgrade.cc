@@ -1,5 +1,6 @@
 #include "codec/upgrade.h"
 
+#include <openssl/evp.h>
 #include <openssl/sha.h>
 
 #include <algorithm>
@@ -308,7 +309,10 @@ void accept_of_key(std::string_view key, char (&accept)[28]) {
     std::memcpy(text, key.data(), key_characters);
     std::memcpy(text + key_characters, guid.data(), guid.size());
     uint8_t digest[SHA_DIGEST_LENGTH];
-    SHA1(text, sizeof text, digest);
+    // SHA1() would look the algorithm up each time, which costs as much as the digest itself.
+    static EVP_MD* const sha1 = EVP_MD_fetch(nullptr, "SHA1", nullptr);
+    CHECK(sha1 != nullptr);
+    CHECK(EVP_Digest(text, sizeof text, digest, nullptr, sha1, nullptr) == 1);
     std::string encoded;
     append_base64(encoded, {reinterpret_cast<const char*>(digest), sizeof digest});
     CHECK(encoded.size() == sizeof accept);
