@@ -7,23 +7,14 @@
 #include <cstring>
 #include <string>
 
+#include "broker/control_groups.h"
+
 namespace broker {
 
 namespace {
 
 constexpr Metric counted[] = {Metric::chunk_memory_bytes, Metric::held_bytes, Metric::history_bytes,
                               Metric::reassembly_bytes};
-
-// The number in a file of the kernel that holds nothing else; UINT64_MAX when there is no such file
-// or it says "max".
-uint64_t limit_in(const char* path) {
-    std::FILE* file = std::fopen(path, "re");
-    if (file == nullptr) return UINT64_MAX;
-    unsigned long long limit = 0;
-    const bool is_number = std::fscanf(file, "%llu", &limit) == 1;
-    std::fclose(file);
-    return is_number && limit > 0 ? limit : UINT64_MAX;
-}
 
 uint64_t page_bytes() {
     return static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
@@ -46,8 +37,7 @@ void MemoryBudget::update() {
 
 uint64_t usable_memory_bytes() {
     const uint64_t machine = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * page_bytes();
-    return std::min({machine, limit_in("/sys/fs/cgroup/memory.max"),
-                     limit_in("/sys/fs/cgroup/memory/memory.limit_in_bytes")});
+    return std::min(machine, read_control_group_limits().memory_bytes);
 }
 
 uint64_t share_of_sockets(std::string_view sockstat, uint64_t connections_count) {

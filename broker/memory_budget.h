@@ -47,7 +47,7 @@ class MemoryBudget {
     Level level_ = Level::calm;
 };
 
-// Memory that this process may use: the least of the machine's and the cgroup's (v2 or v1) limits.
+// Memory that this process may use: the machine's, or what its control groups allow.
 uint64_t usable_memory_bytes();
 // What the kernel holds in buffers of that many of the machine's TCP sockets; 0 when it does not
 // tell.

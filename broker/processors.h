@@ -5,8 +5,8 @@
 
 namespace broker {
 
-// The processors in the affinity mask, but no more than the cgroup's CPU quota rounded up; at least
-// 1.
+// The processors in the affinity mask, but no more than the CPU quota of the control groups rounded
+// up; at least 1.
 uint32_t usable_processors();
 
 // Binds the calling thread to the `index`-th processor of the affinity mask. False when the kernel
