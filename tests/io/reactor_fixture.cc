@@ -86,6 +86,29 @@ void ReactorTest::open(io::UringOptions options) {
     ASSERT_NE(reactor_, nullptr) << error;
 }
 
+void ReactorTest::open_for_adopted(uint32_t sockets_count) {
+    io::UringOptions options = small_options();
+    options.accepted_max = 1;
+    options.adopted_max = sockets_count;
+    options.sockets_per_ring_max = GetParam() == one_ring ? one_ring : 150;
+    ASSERT_GE(io::raise_descriptor_limit(), 2 * sockets_count);
+    open(options);
+    settle();
+}
+
+std::vector<Socket> ReactorTest::adopt_pairs(uint32_t sockets_count) {
+    std::vector<Socket> sockets;
+    while (sockets.size() < sockets_count) {
+        int ends[2];
+        EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+        for (const int end : ends) {
+            sockets.push_back(reactor_->adopt(end));
+            EXPECT_FALSE(sockets.back().is_none()) << "there was no room";
+        }
+    }
+    return sockets;
+}
+
 Seen ReactorTest::await(const std::function<bool(const Seen&)>& wanted) {
     const uint64_t deadline_ns = reactor_->now_ns() + patience_ns;
     while (true) {

@@ -63,6 +63,10 @@ class ReactorTest : public testing::TestWithParam<uint32_t> {
     ~ReactorTest() override;
 
     void open(io::UringOptions options);
+    // With room for thousands of adopted sockets.
+    void open_for_adopted(uint32_t sockets_count);
+    // Both ends of socket pairs; an even number of them.
+    std::vector<io::Socket> adopt_pairs(uint32_t sockets_count);
 
     // Turns until an event satisfies `wanted`, which is answered; all others are kept in seen_.
     Seen await(const std::function<bool(const Seen&)>& wanted);

@@ -92,21 +92,10 @@ TEST_P(ReactorTest, adopting_more_than_the_table_holds_is_refused_at_the_call) {
 // The kernel hands back a few dozen of them at a time.
 TEST_P(ReactorTest, ends_with_thousands_of_receives_in_flight) {
     constexpr uint32_t sockets_count = 4'000;
-    io::UringOptions options = small_options();
-    options.accepted_max = 1;
-    options.adopted_max = sockets_count;
-    options.sockets_per_ring_max = GetParam() == one_ring ? one_ring : 150;
-    ASSERT_GE(io::raise_descriptor_limit(), 2 * sockets_count);
-    open(options);
-    settle();
-    for (uint32_t index = 0; index < sockets_count; index += 2) {
-        int ends[2];
-        ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
-        for (uint32_t end = 0; end < 2; ++end) {
-            const Socket socket = reactor_->adopt(ends[end]);
-            ASSERT_FALSE(socket.is_none());
-            reactor_->recv_start(socket, Slot{index + end, 1});
-        }
+    open_for_adopted(sockets_count);
+    const std::vector<Socket> sockets = adopt_pairs(sockets_count);
+    for (uint32_t index = 0; index < sockets_count; ++index) {
+        reactor_->recv_start(sockets[index], Slot{index, 1});
     }
     settle();
     EXPECT_TRUE(seen_.empty());
