@@ -89,6 +89,20 @@ TEST_F(TwoShards, SubscribedComesWithTheLastAcknowledgement) {
     EXPECT_EQ(peer.take_texts(), Texts{subscribed_text("1")});
 }
 
+TEST_F(TwoShards, APublishWaitsForTheSubscribeBeforeIt) {
+    const Peer peer = world_.client(0);
+    const std::string topic = world_.topic_owned_by(0);
+    peer.socket().inbound +=
+        client_frame(Opcode::text, R"({"op":"subscribe","id":1,"filter":"#"})") +
+        client_frame(Opcode::text, publish(topic, 7));
+    turn_alone(0);
+    EXPECT_EQ(peer.take_texts(), Texts{}) << "the other shard does not know of the filter";
+    EXPECT_EQ(world_.metric(Metric::messages_published_total), 0u);
+    world_.settle();
+    EXPECT_EQ(peer.take_texts(), (Texts{R"({"op":"published","id":7})", subscribed_text("1"),
+                                        message_text(topic, R"("data":[7,""])")}));
+}
+
 TEST_F(TwoShards, UnsubscribeWaitsForTheJoin) {
     const std::string topic = world_.topic_owned_by(1);
     const Peer peer = world_.client(0);
