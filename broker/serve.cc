@@ -148,11 +148,16 @@ int fail(const std::string& reason) {
     return 1;
 }
 
+io::Descriptors descriptors_of(const Settings& settings) {
+    return settings.plain_descriptors ? io::Descriptors::plain : io::usable_descriptors();
+}
+
 // The tables of direct descriptors are limited like open files are; better fewer connections than
 // no broker.
 void fit_descriptor_limit(Settings& settings, const LogWriter& writer) {
     io::raise_descriptor_limit();
-    const uint64_t limit = io::sockets_per_reactor_max(static_cast<uint32_t>(settings.workers));
+    const uint64_t limit = io::sockets_per_reactor_max(static_cast<uint32_t>(settings.workers),
+                                                       descriptors_of(settings));
     if (sockets_per_shard(settings) <= limit) return;
     const uint64_t wanted = settings.connections_max;
     settings.connections_max =
@@ -254,6 +259,7 @@ struct Process {
 
     std::string build_reactors() {
         const io::UringOptions options{
+            .descriptors = descriptors_of(settings),
             .accepted_max = sockets_per_shard(settings),
             .adopted_max = 0,
             .recv_buffers_count = static_cast<uint32_t>(settings.recv_buffers_count),
@@ -527,6 +533,13 @@ int run_serve(Settings settings, const ConfigSources& sources, const std::string
     }
 
     log_settings(settings, process.writer);
+    if (descriptors_of(settings) == io::Descriptors::plain) {
+        process.writer.write_now(
+            LogLevel::info, "connections are open files",
+            {{"reason", settings.plain_descriptors
+                            ? "plain-descriptors"
+                            : "before Linux 6.13 io_uring closes late what is in its tables"}});
+    }
     process.running_count = static_cast<uint32_t>(settings.workers);
     for (io::ShardId id = 0; id < settings.workers; ++id) {
         process.threads.emplace_back([&process, id] { process.run_shard(id); });

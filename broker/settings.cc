@@ -40,6 +40,9 @@ const Setting table[] = {
     {"pin", Kind::flag, &Settings::pin, 0, 0,
      "Bind each worker to one processor. Off, because on a shared machine the scheduler knows "
      "better."},
+    {"plain-descriptors", Kind::flag, &Settings::plain_descriptors, 0, 0,
+     "Hold connections as open files and not in tables of io_uring. Kernels before 6.13 are served "
+     "so in any case."},
     {"partitions", Kind::number, &Settings::partitions, 1, 4096,
      "Units of order and ownership that topics are hashed onto, whatever the number of workers."},
     {"topic-rule", Kind::rules, &Settings::topic_rules, 0, 0,

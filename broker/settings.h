@@ -30,6 +30,7 @@ struct Settings {
     std::vector<std::string> allowed_origins;
     uint64_t workers = 0;  // 0: auto
     bool pin = false;
+    bool plain_descriptors = false;
     bool echo = false;
     bool examples = false;
     bool compression = true;

@@ -101,8 +101,13 @@ Token Reactor::Impl::accept_arm(Ring& ring, Listener& listener) {
     entry.peer.length = sizeof entry.peer.storage;
     ++ring.accepts_armed;
     io_uring_sqe* const sqe = ring.prepare();
-    io_uring_prep_accept_direct(sqe, listener.fd, reinterpret_cast<sockaddr*>(&entry.peer.storage),
-                                &entry.peer.length, 0, file_index_any);
+    auto* const address = reinterpret_cast<sockaddr*>(&entry.peer.storage);
+    if (ring.is_direct()) {
+        io_uring_prep_accept_direct(sqe, listener.fd, address, &entry.peer.length, 0,
+                                    file_index_any);
+    } else {
+        io_uring_prep_accept(sqe, listener.fd, address, &entry.peer.length, SOCK_CLOEXEC);
+    }
     const Token token{{index, 0}, TokenOp::accept};
     tag(sqe, token);
     return token;
@@ -157,7 +162,7 @@ void Reactor::Impl::on_accept(Ring& ring, uint32_t entry_index, int32_t result) 
     Listener& listener = listeners[entry.listener];
     listener.idle.push_back(entry_index);
     if (result >= 0) {
-        const SocketPlace place{ring.number, static_cast<uint32_t>(result)};
+        const SocketPlace place{ring.number, ring.accepted(result)};
         Ring::SocketState& state = ring.state_of(place.entry);
         CHECK(!state.is_open && !state.is_closing);
         state = Ring::SocketState{};

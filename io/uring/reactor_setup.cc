@@ -22,6 +22,10 @@ constexpr uint32_t recv_buffers_per_ring_min = 128;
 // IORING_MAX_FIXED_FILES.
 constexpr uint64_t table_entries_max = 1'048'576;
 static_assert(table_entries_max <= SocketPlace::entries_max);
+// What is set aside where sockets are open files: files and pipes of the process; rings, listeners
+// and the sockets of those who are being refused.
+constexpr uint64_t others_max = 64;
+constexpr uint64_t others_per_reactor_max = 96;
 
 uint64_t descriptor_limit() {
     rlimit limit{};
@@ -61,7 +65,8 @@ std::string Reactor::Impl::open_rings() {
     const auto table_max = static_cast<uint32_t>(
         std::min<uint64_t>({options.sockets_per_ring_max, limit, table_entries_max}));
     const uint64_t all = uint64_t{options.accepted_max} + options.adopted_max;
-    if (table_max == 0 || all > uint64_t{table_max} * rings_max) {
+    const bool are_plain = options.descriptors == Descriptors::plain;
+    if (table_max == 0 || all > uint64_t{table_max} * rings_max || (are_plain && all > limit)) {
         return std::to_string(all) + " sockets per shard are more than the limit on open files (" +
                std::to_string(limit) +
                ") allows: raise it (ulimit -n; systemd: LimitNOFILE=), or allow fewer connections";
@@ -119,8 +124,12 @@ std::unique_ptr<Reactor> make_reactor(UringGroup& group, ShardId self, const Uri
 }
 
 // A ring is a descriptor itself: half of what the limit allows may be rings.
-uint64_t sockets_per_reactor_max(uint32_t reactors_count) {
+uint64_t sockets_per_reactor_max(uint32_t reactors_count, Descriptors descriptors) {
     const uint64_t limit = descriptor_limit();
+    if (descriptors == Descriptors::plain) {
+        const uint64_t others = others_max + uint64_t{reactors_count} * others_per_reactor_max;
+        return limit > others ? limit - others : 1;
+    }
     const uint64_t rings_count = std::clamp<uint64_t>(limit / (2 * reactors_count), 1, rings_max);
     return rings_count * std::min(limit, table_entries_max);
 }

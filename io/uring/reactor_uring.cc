@@ -22,10 +22,14 @@ Socket Reactor::Impl::adopt(int fd) {
     for (const std::unique_ptr<Ring>& ring : rings) {
         if (ring->adopted_free.empty()) continue;
         const SocketPlace place{ring->number, ring->adopted_free.back()};
-        // The entry is free and the ring is ours, so only memory can be short.
-        const int result = io_uring_register_files_update(&ring->ring, place.entry, &fd, 1);
-        if (result != 1) return Socket{};
-        ::close(fd);  // the table has a reference of its own
+        if (ring->is_direct()) {
+            // The entry is free and the ring is ours, so only memory can be short.
+            const int result = io_uring_register_files_update(&ring->ring, place.entry, &fd, 1);
+            if (result != 1) return Socket{};
+            ::close(fd);  // the table has a reference of its own
+        } else {
+            ring->plain[place.entry] = fd;
+        }
         ring->adopted_free.pop_back();
         Ring::SocketState& state = ring->state_of(place.entry);
         state = Ring::SocketState{};
@@ -41,8 +45,9 @@ void Reactor::Impl::recv_start(Socket socket, base::Slot slot) {
     CHECK(ring.state_of(place.entry).is_open);
     io_uring_sqe* const sqe = ring.prepare();
     // The length must be zero: a bound per shot is -EINVAL before Linux 6.17.
-    io_uring_prep_recv_multishot(sqe, static_cast<int>(place.entry), nullptr, 0, 0);
-    sqe->flags |= IOSQE_FIXED_FILE | IOSQE_BUFFER_SELECT;
+    io_uring_prep_recv_multishot(sqe, -1, nullptr, 0, 0);
+    ring.aim(sqe, place.entry);
+    sqe->flags |= IOSQE_BUFFER_SELECT;
     sqe->buf_group = RecvBuffers::group;
     tag(sqe, Token{slot, TokenOp::recv});
     ++ring.receives_armed;
@@ -58,21 +63,21 @@ void Reactor::Impl::send(Socket socket, base::Slot slot, std::span<const iovec> 
     CHECK(ring.state_of(place.entry).is_open);
     CHECK(!parts.empty() && parts.size() <= iovecs_per_send_max);
     io_uring_sqe* const sqe = ring.prepare();
-    const int fd = static_cast<int>(place.entry);
     if (parts.size() == 1) {
         DCHECK(parts[0].iov_len > 0);
-        io_uring_prep_send(sqe, fd, parts[0].iov_base, parts[0].iov_len, MSG_NOSIGNAL);
+        io_uring_prep_send(sqe, -1, parts[0].iov_base, parts[0].iov_len, MSG_NOSIGNAL);
     } else {
-        io_uring_prep_sendmsg(sqe, fd, ring.arena.add(parts), MSG_NOSIGNAL);
+        io_uring_prep_sendmsg(sqe, -1, ring.arena.add(parts), MSG_NOSIGNAL);
     }
-    sqe->flags |= IOSQE_FIXED_FILE;
+    ring.aim(sqe, place.entry);
     tag(sqe, Token{slot, TokenOp::send});
     ++ring.sends;
 }
 
 // The kernel hands a shutdown to a worker thread, whose wake-up costs several times what the
 // shutdown does. So, where it can be done, the socket is lent a descriptor for a moment, on which
-// shutdown(2) is called when it is there.
+// shutdown(2) is called when it is there. A socket that has one anyway waits for its turn by a
+// request that does nothing, so that what was asked for before goes first here too.
 void Reactor::Impl::shutdown(Socket socket, Direction direction) {
     const SocketPlace place = SocketPlace::of(socket);
     Ring& ring = ring_of(place);
@@ -81,20 +86,24 @@ void Reactor::Impl::shutdown(Socket socket, Direction direction) {
     ++state.shutdowns;
     ++ring.shutdowns;
     const int how = direction == Direction::write ? SHUT_WR : SHUT_RDWR;
-    if (!rings.front()->can_install) {
+    if (ring.is_direct() && !rings.front()->can_install) {
         shutdown_by_worker(ring, place.entry, how);
         return;
     }
     io_uring_sqe* const sqe = ring.prepare();
-    prep_fixed_fd_install(sqe, static_cast<int>(place.entry));
-    sqe->flags |= IOSQE_FIXED_FILE;
+    if (ring.is_direct()) {
+        prep_fixed_fd_install(sqe, static_cast<int>(place.entry));
+        sqe->flags |= IOSQE_FIXED_FILE;
+    } else {
+        io_uring_prep_nop(sqe);
+    }
     tag(sqe, Token{{place.entry, static_cast<uint32_t>(how)}, TokenOp::install});
 }
 
 void Reactor::Impl::shutdown_by_worker(Ring& ring, uint32_t entry, int how) {
     io_uring_sqe* const sqe = ring.prepare();
-    io_uring_prep_shutdown(sqe, static_cast<int>(entry), how);
-    sqe->flags |= IOSQE_FIXED_FILE;
+    io_uring_prep_shutdown(sqe, -1, how);
+    ring.aim(sqe, entry);
     tag(sqe, Token{{entry, 0}, TokenOp::shutdown});
 }
 
@@ -114,16 +123,20 @@ void Reactor::Impl::close(Socket socket, base::Slot slot) {
     close_submit(ring, place.entry);
 }
 
-// Once the kernel has closed an accepted socket, its entry can belong to a new connection, so the
-// completion names the slot. An adopted one's entry is given away only after the completion, which
-// names it.
+// Once the kernel has closed an accepted socket of its table, the entry can belong to a new
+// connection, so the completion names the slot. An entry that is ours to give is given away only
+// after the completion, which names it.
 void Reactor::Impl::close_submit(Ring& ring, uint32_t entry) {
     io_uring_sqe* const sqe = ring.prepare();
-    io_uring_prep_close_direct(sqe, entry);
-    if (entry < ring.accepted_max) {
+    if (ring.is_direct()) {
+        io_uring_prep_close_direct(sqe, entry);
+    } else {
+        io_uring_prep_close(sqe, ring.plain[entry]);
+    }
+    if (ring.is_direct() && entry < ring.accepted_max) {
         tag(sqe, Token{ring.state_of(entry).close_slot, TokenOp::close});
     } else {
-        tag(sqe, Token{{entry, 0}, TokenOp::close_adopted});
+        tag(sqe, Token{{entry, 0}, TokenOp::close_entry});
     }
     ++ring.closes;
 }
@@ -221,8 +234,9 @@ void Reactor::Impl::complete(Ring& ring, const io_uring_cqe& cqe) {
             --ring.accepted_held;
             on_close(ring, token.slot, cqe.res);
             return;
-        case TokenOp::close_adopted:
-            ring.adopted_free.push_back(token.slot.index);
+        case TokenOp::close_entry:
+            if (token.slot.index < ring.accepted_max) --ring.accepted_held;
+            ring.give_back(token.slot.index);
             on_close(ring, ring.state_of(token.slot.index).close_slot, cqe.res);
             return;
         // Whatever shutdown(2) answered is fine: -ENOTCONN says that the peer was faster.
@@ -262,6 +276,11 @@ void Reactor::Impl::on_close(Ring& ring, base::Slot slot, int32_t result) {
 }
 
 void Reactor::Impl::on_installed(Ring& ring, uint32_t entry, int how, int32_t fd) {
+    if (!ring.is_direct()) {
+        static_cast<void>(::shutdown(ring.plain[entry], how));
+        on_shutdown(ring, entry);
+        return;
+    }
     // -EMFILE, -ENFILE, -ENOMEM: there is no room for a descriptor.
     if (fd < 0) {
         shutdown_by_worker(ring, entry, how);

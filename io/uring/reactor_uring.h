@@ -5,7 +5,7 @@
 // (the rings admit a single issuer, which is the thread of the first turn()); wake_from_outside on
 // any. Limits: those of UringOptions, and sockets_per_reactor_max(): the kernel refuses a table of
 // more sockets than RLIMIT_NOFILE allows open files, so a reactor that holds more has several
-// rings.
+// rings; plain descriptors are open files.
 #pragma once
 
 #include <atomic>
@@ -19,7 +19,21 @@
 
 namespace io {
 
+// How the sockets are held.
+enum class Descriptors : uint8_t {
+    // In the rings' tables (direct descriptors), which saves the kernel a look-up per request and
+    // the process its limit on open files.
+    direct,
+    // As descriptors of the process. Before Linux 6.13 the kernel lets go of what was taken out of
+    // a
+    // table only when all requests have ended that began before: one idle connection, whose receive
+    // waits, keeps every socket that is closed after it, and its peer in the belief that it is
+    // open.
+    plain,
+};
+
 struct UringOptions {
+    Descriptors descriptors = Descriptors::direct;
     // Accepted sockets that the reactor holds at most.
     uint32_t accepted_max = 16'384;
     // Sockets from adopt() that it holds beside them. They have a part of a table of their own,
@@ -76,9 +90,13 @@ class UringGroup {
                                                     const UringOptions& options,
                                                     std::string& error);
 
+// The best that this kernel can do, found out by trying: whether a socket that is closed in a table
+// is closed, while another one has a receive waiting. Plain when it cannot be tried.
+Descriptors usable_descriptors();
+
 // How many sockets a reactor can hold when the process has so many of them, by the soft limit on
-// open files as it is now.
-uint64_t sockets_per_reactor_max(uint32_t reactors_count);
+// open files as it is now. Plain ones of all reactors together, a few left out for everything else.
+uint64_t sockets_per_reactor_max(uint32_t reactors_count, Descriptors descriptors);
 
 // Raises the soft limit on open files to the hard one, and answers what it is now. For main, before
 // the first make_reactor.

@@ -1,6 +1,7 @@
 #include "io/uring/ring.h"
 
 #include <time.h>
+#include <unistd.h>
 
 #include <bit>
 #include <cerrno>
@@ -35,12 +36,18 @@ Ring::Ring(uint32_t number_given, const UringOptions& options_given, const Share
     for (uint32_t index = share.adopted_max; index-- > 0;) {
         adopted_free.push_back(share.accepted_max + index);
     }
+    if (is_direct()) return;
+    plain.resize(sockets.size(), -1);
+    for (uint32_t index = share.accepted_max; index-- > 0;) accepted_free.push_back(index);
 }
 
 Ring::~Ring() {
     if (!is_open) return;
     buffers.close(ring);
     io_uring_queue_exit(&ring);
+    for (uint32_t entry = 0; entry < plain.size(); ++entry) {
+        if (sockets[entry].is_open) ::close(plain[entry]);
+    }
 }
 
 std::string Ring::open(int event_fd) {
@@ -85,8 +92,11 @@ std::string Ring::open_queues() {
 }
 
 std::string Ring::open_table() {
-    int result = io_uring_register_files_sparse(&ring, static_cast<unsigned>(sockets.size()));
-    if (result == 0) result = io_uring_register_file_alloc_range(&ring, 0, accepted_max);
+    int result = 0;
+    if (is_direct()) {
+        result = io_uring_register_files_sparse(&ring, static_cast<unsigned>(sockets.size()));
+        if (result == 0) result = io_uring_register_file_alloc_range(&ring, 0, accepted_max);
+    }
     if (result == 0) result = buffers.open(ring);
     return result < 0 ? setup_error_text(-result) : std::string();
 }

@@ -1,5 +1,8 @@
 // Ring: one io_uring of a reactor, with the table and the buffers of its sockets.
 //
+// The table is the kernel's (direct descriptors), or is kept here and holds plain descriptors of
+// the process (Descriptors says why).
+//
 // A table of direct descriptors is limited like open files are, so a reactor that holds more
 // sockets than that has several rings. The first one is its clock and its door: it waits in turn(),
 // other shards wake it, and whatever happens on the further rings is written to the eventfd on
@@ -83,8 +86,27 @@ struct Ring {
         return accepts_armed + receives_armed + sends + closes + shutdowns;
     }
 
+    bool is_direct() const { return options.descriptors == Descriptors::direct; }
+    // Names a socket in a request.
+    void aim(io_uring_sqe* sqe, uint32_t entry) const {
+        sqe->fd = is_direct() ? static_cast<int>(entry) : plain[entry];
+        if (is_direct()) sqe->flags |= IOSQE_FIXED_FILE;
+    }
+    // The entry of a new socket, by what the kernel told of it.
+    uint32_t accepted(int32_t result) {
+        if (is_direct()) return static_cast<uint32_t>(result);
+        const uint32_t entry = accepted_free.back();
+        accepted_free.pop_back();
+        plain[entry] = result;
+        return entry;
+    }
+    // An entry that the kernel did not choose is free again.
+    void give_back(uint32_t entry) {
+        (entry < accepted_max ? accepted_free : adopted_free).push_back(entry);
+    }
+
     struct SocketState {
-        // Of a close that waits for shutdowns to end, or of an adopted socket's until it is done.
+        // Of a close that waits for shutdowns to end, or that names the entry, until it is done.
         base::Slot close_slot;
         uint8_t shutdowns = 0;    // in flight
         bool is_open = false;     // from accept or adopt until close()
@@ -109,6 +131,10 @@ struct Ring {
 
     std::vector<SocketState> sockets;    // [0, accepted_max) accepted, then the adopted ones
     std::vector<uint32_t> adopted_free;  // entries of the table
+    // Of plain descriptors only: those of the entries, and the entries for accepted sockets, which
+    // the kernel chooses otherwise.
+    std::vector<int> plain;
+    std::vector<uint32_t> accepted_free;
 
     // What is with the kernel, by kind.
     uint32_t accepted_held = 0;

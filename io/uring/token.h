@@ -10,17 +10,17 @@ namespace io {
 
 // What a completion belongs to. The first five become events; the others stay inside the reactor.
 enum class TokenOp : uint8_t {
-    accept,         // slot.index: the entry of the accept pool
-    recv,           // slot: the connection's
-    send,           // slot: the connection's
-    close,          // slot: the connection's
-    close_adopted,  // slot.index: the socket, which was adopted
-    shutdown,       // slot.index: the socket
-    install,        // slot.index: the socket, which is to be shut down; slot.generation: how
-    cancel,         // an attempt to end another request; that one's completion tells the outcome
-    wake_sent,      // slot.index: the shard that could not be woken (success is silent)
-    wake_arrived,   // another shard's wake, posted into this ring
-    wake_read,      // the wake from outside
+    accept,        // slot.index: the entry of the accept pool
+    recv,          // slot: the connection's
+    send,          // slot: the connection's
+    close,         // slot: the connection's
+    close_entry,   // slot.index: the socket, whose entry is ours to give
+    shutdown,      // slot.index: the socket
+    install,       // slot.index: the socket, which can now be shut down; slot.generation: how
+    cancel,        // an attempt to end another request; that one's completion tells the outcome
+    wake_sent,     // slot.index: the shard that could not be woken (success is silent)
+    wake_arrived,  // another shard's wake, posted into this ring
+    wake_read,     // the wake from outside
 };
 
 struct Token {

@@ -35,6 +35,7 @@ class Options:
 
     broker = ""
     is_sanitized = False  # slower by an order of magnitude, and memory is kept back on purpose
+    flags = ()  # of every broker
 
 
 def die_with_parent():
@@ -102,7 +103,7 @@ class Broker:
         folder = pathlib.Path(self.folder.name)
         with open(folder / "stdout", "wb") as out, open(folder / "stderr", "ab") as err:
             self.process = subprocess.Popen(
-                [Options.broker, "serve", *self.arguments], stdin=subprocess.DEVNULL, stdout=out,
+                [Options.broker, "serve", *Options.flags, *self.arguments], stdin=subprocess.DEVNULL, stdout=out,
                 stderr=err, env=clean_environment(**self.environment), preexec_fn=prepare)
         self.places = wait_until(self._read_places, START_TIMEOUT_S, "the broker listens")
 
@@ -123,6 +124,11 @@ class Broker:
     @property
     def pid(self):
         return self.process.pid
+
+    @property
+    def is_plain(self):
+        """Its connections are open files, as this kernel or the test wants it."""
+        return "connections are open files" in self.log()
 
     @property
     def url(self):
@@ -235,11 +241,12 @@ def unused_port():
 
 
 def main():
-    """test_x.py BROKER [--sanitized] [unittest's arguments]"""
+    """test_x.py BROKER [--sanitized] [--plain-descriptors] [unittest's arguments]"""
     if len(sys.argv) < 2 or not os.access(sys.argv[1], os.X_OK):
-        sys.exit(f"usage: {sys.argv[0]} BROKER [--sanitized] [unittest's arguments]")
+        sys.exit(f"usage: {sys.argv[0]} BROKER [--sanitized] [--plain-descriptors] [unittest's arguments]")
     Options.broker = os.path.abspath(sys.argv[1])
     rest = sys.argv[2:]
     Options.is_sanitized = "--sanitized" in rest
-    rest = [argument for argument in rest if argument != "--sanitized"]
+    Options.flags = tuple(argument for argument in rest if argument == "--plain-descriptors")
+    rest = [argument for argument in rest if argument not in ("--sanitized", *Options.flags)]
     unittest.main(module="__main__", argv=[sys.argv[0], *rest], verbosity=2)

@@ -56,6 +56,8 @@ class RingsTest(unittest.TestCase):
     def test_several_rings_are_one_broker(self):
         with Broker("--workers", "2", "--connections-max", str(CLIENTS_COUNT + 20),
                     "--heartbeat-interval", "3s", preexec=limit_files) as broker:
+            if broker.is_plain:
+                self.skipTest("there are no tables on this kernel")
             self.assertNotIn("connections-max lowered", broker.log())
             # 584 sockets at most per worker, of 64 in a table.
             self.assertEqual(2 * 10, rings_count(broker.pid))

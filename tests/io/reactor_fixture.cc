@@ -19,8 +19,12 @@ using io::Event;
 using io::Op;
 using io::Socket;
 
-INSTANTIATE_TEST_SUITE_P(one_ring, ReactorTest, testing::Values(one_ring));
-INSTANTIATE_TEST_SUITE_P(many_rings, ReactorTest, testing::Values(many_rings));
+INSTANTIATE_TEST_SUITE_P(one_ring, ReactorTest, testing::Values(Build{one_ring}));
+INSTANTIATE_TEST_SUITE_P(many_rings, ReactorTest, testing::Values(Build{many_rings}));
+INSTANTIATE_TEST_SUITE_P(one_ring_plain, ReactorTest,
+                         testing::Values(Build{one_ring, io::Descriptors::plain}));
+INSTANTIATE_TEST_SUITE_P(many_rings_plain, ReactorTest,
+                         testing::Values(Build{many_rings, io::Descriptors::plain}));
 
 std::string pattern(size_t bytes) {
     std::string text(bytes, '\0');
@@ -79,8 +83,9 @@ ReactorTest::~ReactorTest() {
 void ReactorTest::open(io::UringOptions options) {
     reactor_.reset();
     if (options.sockets_per_ring_max == io::UringOptions{}.sockets_per_ring_max) {
-        options.sockets_per_ring_max = GetParam();
+        options.sockets_per_ring_max = GetParam().sockets_per_ring_max;
     }
+    options.descriptors = GetParam().descriptors;
     std::string error;
     reactor_ = io::make_reactor(group_, 0, options, error);
     ASSERT_NE(reactor_, nullptr) << error;
@@ -90,7 +95,7 @@ void ReactorTest::open_for_adopted(uint32_t sockets_count) {
     io::UringOptions options = small_options();
     options.accepted_max = 1;
     options.adopted_max = sockets_count;
-    options.sockets_per_ring_max = GetParam() == one_ring ? one_ring : 150;
+    options.sockets_per_ring_max = has_one_ring() ? one_ring : 150;
     ASSERT_GE(io::raise_descriptor_limit(), 2 * sockets_count);
     open(options);
     settle();

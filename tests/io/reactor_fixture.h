@@ -25,7 +25,11 @@
 
 namespace io_test {
 
-// Sockets per ring, of which small_options() has 128.
+// What the reactor is made of in a run of the tests.
+struct Build {
+    uint32_t sockets_per_ring_max;  // of the 128 that small_options() has
+    io::Descriptors descriptors = io::Descriptors::direct;
+};
 inline constexpr uint32_t one_ring = 10'000;
 inline constexpr uint32_t many_rings = 3;
 inline constexpr uint64_t patience_ns = 10 * base::ns_per_s;
@@ -57,12 +61,14 @@ ssize_t read_once(int fd);
 
 io::UringOptions small_options();
 
-class ReactorTest : public testing::TestWithParam<uint32_t> {
+class ReactorTest : public testing::TestWithParam<Build> {
   protected:
     ReactorTest() { open(small_options()); }
     ~ReactorTest() override;
 
     void open(io::UringOptions options);
+    static bool has_one_ring() { return GetParam().sockets_per_ring_max == one_ring; }
+    static bool is_plain() { return GetParam().descriptors == io::Descriptors::plain; }
     // With room for thousands of adopted sockets.
     void open_for_adopted(uint32_t sockets_count);
     // Both ends of socket pairs; an even number of them.

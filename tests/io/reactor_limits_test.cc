@@ -53,7 +53,7 @@ TEST_P(ReactorTest, a_full_queue_of_completions_loses_nothing) {
     options.submissions_max = 1;  // eight completions
     options.recv_buffers_count = 128;
     options.events_per_turn_max = 4;
-    options.sockets_per_ring_max = GetParam() == one_ring ? one_ring : 100;  // adopted: 36 and 28
+    options.sockets_per_ring_max = has_one_ring() ? one_ring : 100;  // adopted: 36 and 28
     open(options);
     turn(0);  // from now on more requests than fit their queue are submitted at once
     constexpr uint32_t count = 60;
@@ -173,12 +173,16 @@ TEST(uring, rings_take_half_of_the_open_files_at_most) {
     rlimit lowered = limit;
     lowered.rlim_cur = 100;
     ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &lowered), 0);
-    EXPECT_EQ(io::sockets_per_reactor_max(1), 50u * 100);
-    EXPECT_EQ(io::sockets_per_reactor_max(3), 16u * 100);
-    EXPECT_EQ(io::sockets_per_reactor_max(1'000), 100u);
+    EXPECT_EQ(io::sockets_per_reactor_max(1, io::Descriptors::direct), 50u * 100);
+    EXPECT_EQ(io::sockets_per_reactor_max(3, io::Descriptors::direct), 16u * 100);
+    EXPECT_EQ(io::sockets_per_reactor_max(1'000, io::Descriptors::direct), 100u);
     lowered.rlim_cur = 1'000;
     ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &lowered), 0);
-    EXPECT_EQ(io::sockets_per_reactor_max(1), 64u * 1'000);
+    EXPECT_EQ(io::sockets_per_reactor_max(1, io::Descriptors::direct), 64u * 1'000);
+    // Plain ones are open files themselves, of all reactors together.
+    EXPECT_EQ(io::sockets_per_reactor_max(1, io::Descriptors::plain), 1'000u - 64 - 96);
+    EXPECT_EQ(io::sockets_per_reactor_max(4, io::Descriptors::plain), 1'000u - 64 - 4 * 96);
+    EXPECT_EQ(io::sockets_per_reactor_max(64, io::Descriptors::plain), 1u);
     ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
 }
 
@@ -190,6 +194,11 @@ TEST(uring, a_table_beyond_the_limit_on_open_files_is_explained) {
     // Of 64 rings.
     options.accepted_max = static_cast<uint32_t>(64 * limit.rlim_cur);
     std::string error;
+    EXPECT_EQ(io::make_reactor(group, 0, options, error), nullptr);
+    EXPECT_NE(error.find("LimitNOFILE"), std::string::npos) << error;
+    options.descriptors = io::Descriptors::plain;
+    options.accepted_max = static_cast<uint32_t>(limit.rlim_cur);
+    error.clear();
     EXPECT_EQ(io::make_reactor(group, 0, options, error), nullptr);
     EXPECT_NE(error.find("LimitNOFILE"), std::string::npos) << error;
     // The shard is free again.

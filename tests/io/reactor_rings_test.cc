@@ -35,7 +35,7 @@ class RingsTest : public ReactorTest {
         io::UringOptions options = small_options();
         options.accepted_max = accepted_max;
         options.adopted_max = adopted_max;
-        options.sockets_per_ring_max = GetParam();
+        options.sockets_per_ring_max = GetParam().sockets_per_ring_max;
         open(options);
     }
 
@@ -51,7 +51,8 @@ class RingsTest : public ReactorTest {
 
     std::vector<Socket> sockets_;
 };
-INSTANTIATE_TEST_SUITE_P(three, RingsTest, testing::Values(4));
+INSTANTIATE_TEST_SUITE_P(three, RingsTest, testing::Values(Build{4}));
+INSTANTIATE_TEST_SUITE_P(three_plain, RingsTest, testing::Values(Build{4, io::Descriptors::plain}));
 
 TEST_P(RingsTest, accepts_into_all_rings) {
     open_rings(sockets_count, 0);
@@ -135,7 +136,7 @@ TEST_P(RingsTest, a_limit_of_events_starves_no_ring) {
     io::UringOptions options = small_options();
     options.accepted_max = 0;
     options.adopted_max = sockets_count;
-    options.sockets_per_ring_max = GetParam();
+    options.sockets_per_ring_max = GetParam().sockets_per_ring_max;
     options.events_per_turn_max = 2;
     open(options);
     std::vector<int> peers(sockets_count);
@@ -159,7 +160,7 @@ TEST_P(RingsTest, a_ring_without_buffers_recovers) {
     io::UringOptions options = small_options();
     options.accepted_max = 0;
     options.adopted_max = sockets_count;
-    options.sockets_per_ring_max = GetParam();
+    options.sockets_per_ring_max = GetParam().sockets_per_ring_max;
     options.recv_buffers_count = 2;  // each
     options.recv_buffer_bytes = 16;
     open(options);

@@ -137,8 +137,10 @@ std::string Run::prepare_workers() {
     const LoadShard::Shared shared{plan_, layout_, *dialect_, url_, target_, sources_, *board_};
     for (uint32_t self = 0; self < shards_count; ++self) {
         const uint32_t clients = LoadShard::clients_count(layout_, self, shards_count);
-        const io::UringOptions options{
-            .accepted_max = 0, .adopted_max = clients, .recv_buffers_count = 1'024};
+        const io::UringOptions options{.descriptors = io::usable_descriptors(),
+                                       .accepted_max = 0,
+                                       .adopted_max = clients,
+                                       .recv_buffers_count = 1'024};
         std::string problem;
         workers_[self].reactor = io::make_reactor(*group_, self, options, problem);
         if (workers_[self].reactor == nullptr) return problem;
