@@ -632,6 +632,7 @@ TEST(HttpSurfaceLanes, APublishWaitsForRoomAndIsDoneOnce) {
     subscriber.say(R"({"op":"subscribe","id":1,"filter":")" + topic + "\"}");
     subscriber.take_texts();
     std::vector<Peer> publishers;
+    publishers.reserve(40);
     for (int index = 0; index < 40; ++index) {
         publishers.push_back(world.connect(0));
     }
