@@ -492,8 +492,11 @@ void Session::resume(base::Slot slot) {
     if (stash.frame_bytes > 0) {
         const std::string_view frame{reinterpret_cast<const char*>(stash.frame.data()),
                                      stash.frame_bytes};
-        const Pause reason = execute_frame(slot, *connection, frame, stash.next_command);
+        // A copy: with the last of too many refusals the connection closes, and the stash is gone.
+        uint32_t next_command = stash.next_command;
+        const Pause reason = execute_frame(slot, *connection, frame, next_command);
         if (connection->state != State::open) return;
+        stash.next_command = next_command;
         if (reason != Pause::none) {
             pause(slot, *connection, reason);
             return;

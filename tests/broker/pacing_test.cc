@@ -152,6 +152,24 @@ TEST(Pacing, WhoGoesOnAllTheSameIsClosed) {
     EXPECT_EQ(world.closed_count(4101), 1U);
 }
 
+// The rest of a frame whose commands had to wait for their client stands in memory that the close
+// gives up.
+TEST(Pacing, WhoGoesOnIsClosedInTheMiddleOfAFrameThatHadToWait) {
+    WorldOptions options = ten_commands();
+    options.settings.outbound_soft_bytes = 1'024;
+    World world(options);
+    const Peer peer = world.client();
+    peer.say(array_of(Texts(1'000, ping)));
+    EXPECT_EQ(peer.take_texts().size(), 1'000U);
+    EXPECT_GT(world.metric(Metric::pauses_total), 1U);
+    peer.say(array_of(Texts(1'000, ping)));
+    const std::vector<Frame> frames = peer.take_frames();
+    EXPECT_EQ(frames.size(), 17U + 2U);
+    EXPECT_EQ(frames.back().close_code, 4101);
+    peer.finish();
+    EXPECT_TRUE(peer.is_closed());
+}
+
 TEST(Pacing, WhoIsRefusedNowAndThenIsNotClosed) {
     World world(ten_commands());
     const Peer peer = world.client();
