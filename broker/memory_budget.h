@@ -47,6 +47,11 @@ class MemoryBudget {
     Level level_ = Level::calm;
 };
 
+// What of history-memory fits into memory-max: history alone must not bring the broker near its
+// limit.
+constexpr uint64_t fitting_history_bytes(uint64_t history_bytes_max, uint64_t memory_bytes_max) {
+    return history_bytes_max < memory_bytes_max / 2 ? history_bytes_max : memory_bytes_max / 2;
+}
 // Memory that this process may use: the machine's, or what its control groups allow.
 uint64_t usable_memory_bytes();
 // What the kernel holds in buffers of that many of the machine's TCP sockets; 0 when it does not

@@ -3,6 +3,8 @@
 #include <string>
 #include <utility>
 
+#include "broker/memory_budget.h"
+
 namespace broker {
 
 const Settings* Reloader::reload(const LogWriter& writer) {
@@ -10,6 +12,8 @@ const Settings* Reloader::reload(const LogWriter& writer) {
     std::string error = load_settings(sources_, fresh);
     Settings next = running_;
     copy_reloadable(fresh, next);
+    next.history_memory_bytes =
+        fitting_history_bytes(next.history_memory_bytes, next.memory_bytes_max);
     if (error.empty()) error = validate_settings(next);
     if (!error.empty()) {
         writer.write_now(LogLevel::error, "the configuration is invalid; nothing has changed",

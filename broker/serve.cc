@@ -493,9 +493,8 @@ int run_serve(Settings settings, const ConfigSources& sources, const std::string
     std::set_new_handler(out_of_memory);
     if (settings.workers == 0) settings.workers = usable_processors();
     if (settings.memory_bytes_max == 0) settings.memory_bytes_max = usable_memory_bytes() / 2;
-    // History alone must not bring the broker near its limit.
     settings.history_memory_bytes =
-        std::min(settings.history_memory_bytes, settings.memory_bytes_max / 2);
+        fitting_history_bytes(settings.history_memory_bytes, settings.memory_bytes_max);
     OpenListeners listeners = open_listeners(settings);
     if (!listeners.error.empty()) return fail(listeners.error);
 

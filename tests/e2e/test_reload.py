@@ -80,6 +80,21 @@ class ReloadTest(unittest.TestCase):
             self.reload(broker, "level=error")
             self.assertEqual(101, self.upgrade_status(broker))
 
+    def test_history_stays_within_half_of_the_memory(self):
+        self.file.write_text('log_level = "info"\n')
+        with Broker("--config", str(self.file), "--memory-max", "32MiB", "--history-memory", "1GiB",
+                    "--topic-rule", "match=a,history_messages=1000") as broker:
+            self.file.write_text('log_level = "debug"\n')
+            self.reload(broker, "msg=\"configuration reloaded\"")
+            with RawClient(("127.0.0.1", broker.port)) as client:
+                for number in range(400):  # 24 MB
+                    client.command(op="publish", id=number, topic="a", text="x" * 60_000)
+                    self.assertEqual("published", client.read_json()["op"])
+            kept = wait_until(lambda: broker.metrics()['fanfare_memory_bytes{kind="history"}'], 10,
+                              "history is kept")
+            self.assertGreater(kept, 15 << 20)
+            self.assertLessEqual(kept, 17 << 20)
+
     def test_many_at_once(self):
         self.file.touch()
         with Broker("--config", str(self.file), "--workers", "2") as broker:
