@@ -184,8 +184,9 @@ void Outbox::send_control(base::Slot slot, codec::Opcode opcode, std::string_vie
     chunks_.release(range);
 }
 
-void Outbox::send_goodbye(base::Slot slot, std::string_view json) {
+void Outbox::send_control_unlimited(base::Slot slot, std::string_view json) {
     Connection& connection = connections_.at(slot);
+    if (connection.is_doomed) return;
     const Range range = append_frame(codec::Opcode::text, json);
     connection.queue.push_control(range);
     pushed(slot, connection, range);

@@ -75,8 +75,9 @@ class Outbox {
     // The same for frames that are stored, and how soon they leave is watched (OutboundQueue).
     // False: they would pass the hard limit.
     bool send_control_watched(base::Slot slot, const Range& frames);
-    // A text frame that may overtake the stream, whatever the limits say: a last word too.
-    void send_goodbye(base::Slot slot, std::string_view json);
+    // A text frame that may overtake the stream, whatever the limits say: a goodbye, and the answer
+    // to what was taken over while the client had room for it.
+    void send_control_unlimited(base::Slot slot, std::string_view json);
     // One frame in the ordered stream, whatever the limits say: a Close frame, which is the last
     // word, and what is echoed, which pauses its own source.
     void send_unlimited(base::Slot slot, codec::Opcode opcode, std::string_view payload);

@@ -438,11 +438,13 @@ void Session::published(base::Slot slot, const Origin& origin, const PublishResu
     reply_published(slot, origin.id, result);
 }
 
+// Not within the hard limit: the answers to all that was forwarded while nothing waited for the
+// client may come at once, and it is not slow for that.
 void Session::reply_published(base::Slot slot, std::string_view id, const PublishResult& result) {
     if (id.empty()) return;
     json_.clear();
     codec::append_published(json_, id, result.position, result.is_duplicate);
-    parts_.outbox.send_control(slot, codec::Opcode::text, json_);
+    parts_.outbox.send_control_unlimited(slot, json_);
 }
 
 void Session::reply_error(base::Slot slot, std::string_view id, codec::ErrorCode code,

@@ -7,7 +7,7 @@
 //     towards another shard, unread replies, a join to wait for) reading pauses, the rest is
 //     stashed, and it is that command that is tried first later.
 //  2. A connection whose replies are not read is not read from: backlog above the soft limit pauses
-//     it.
+//     it. What is on its way to other shards then is answered all the same; the lanes bound it.
 //  3. A connection that sends more bytes than its rate is not read from until they are due
 //     (Pacing). The echo path, which is for test suites, knows no rates.
 //  4. Bytes are used within the turn in which they arrived, or copied into the stash.

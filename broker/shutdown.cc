@@ -114,7 +114,7 @@ void Shutdown::say_goodbye(base::Slot slot, const Connection& connection) {
     const uint64_t retry_ms = retry_ms_min + parts_.prng.below(spread_ms + 1);
     json_.clear();
     codec::append_goodbye(json_, "draining", "the broker is stopping", retry_ms);
-    parts_.outbox.send_goodbye(slot, json_);
+    parts_.outbox.send_control_unlimited(slot, json_);
     ++report_.told_count;
 }
 

@@ -156,6 +156,27 @@ TEST_F(TwoShards, AConnectionThatEndsWhileItJoinsLeavesNothingBehind) {
     EXPECT_EQ(world_.metric(Metric::deliveries_total), 1u);
 }
 
+// The answers to what is on its way to other shards when the client stops reading.
+TEST(ForwardingSession, WhoDoesNotReadWhatOtherShardsAnswerIsNotReadFrom) {
+    World world({.shards_count = 3});
+    const Peer peer = world.client(0);
+    peer.stall();
+    const std::string id_end(58, 'x');
+    constexpr uint32_t publishes_count = 30'000;
+    for (uint32_t number = 0; number < publishes_count; ++number) {
+        peer.socket().inbound += client_frame(
+            Opcode::text, R"({"op":"publish","id":")" + std::to_string(100'000 + number) + id_end +
+                              R"(","topic":")" + world.topic_owned_by(1 + number % 2) +
+                              R"(","data":0})");
+    }
+    for (int count = 0; count < 300; ++count) world.turn(0);
+    world.settle();
+    EXPECT_GT(world.metric(Metric::outbound_bytes), world.settings.outbound_hard_bytes);
+    EXPECT_FALSE(peer.socket().inbound.empty()) << "the rest stays in the kernel";
+    peer.read_on();
+    EXPECT_EQ(peer.take_texts().size(), publishes_count);
+}
+
 class TinyLanes : public TwoShards {
   protected:
     TinyLanes() : TwoShards(8 * base::kib) {}
