@@ -16,6 +16,11 @@ using codec::Decoded;
 
 namespace {
 
+// What `subscribed` takes in the queue, at most: of each partition "4095:18446744073709551615" with
+// its comma, and all else.
+constexpr uint64_t position_bytes_max = 28;
+constexpr uint64_t subscribed_bytes_max = 512;
+
 std::string_view text_of(std::span<const uint8_t> bytes) {
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
@@ -32,6 +37,14 @@ Session::Session(const Parts& parts, io::ShardId shard)
 
 bool Session::is_backlogged(const Connection& connection) const {
     return connection.queue.backlog_bytes() > parts_.settings.outbound_soft_bytes;
+}
+
+bool Session::awaits_enough(const Connection& connection) const {
+    if (connection.joins_pending == 0) return false;
+    const uint64_t answer_bytes =
+        subscribed_bytes_max + parts_.settings.partitions * position_bytes_max;
+    return connection.queue.backlog_bytes() + (connection.joins_pending + 1) * answer_bytes >
+           parts_.settings.outbound_soft_bytes;
 }
 
 void Session::receive(base::Slot slot, std::span<uint8_t> bytes) {
@@ -268,6 +281,8 @@ Session::Outcome Session::subscribe(base::Slot slot, Connection& connection,
         connection.joining_filters += static_cast<uint32_t>(request.filters.size());
         return Outcome::done;
     }
+    // With the answer to any of these it is tried again.
+    if (awaits_enough(connection)) return Outcome::pause_join;
     begin_subscribe(slot, connection, request);
     return Outcome::done;
 }

@@ -124,6 +124,8 @@ class Session {
     static bool is_unsettled(const Connection& connection,
                              std::span<const std::string_view> filters);
     bool is_backlogged(const Connection& connection) const;
+    // Whether the answers to joins on their way, and one more, would fill the queue.
+    bool awaits_enough(const Connection& connection) const;
 
     void pause(base::Slot slot, Connection& connection, Pause reason);
     void stash_frame(Connection& connection, std::string_view frame, uint32_t next_command);

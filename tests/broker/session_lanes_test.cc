@@ -177,6 +177,32 @@ TEST(ForwardingSession, WhoDoesNotReadWhatOtherShardsAnswerIsNotReadFrom) {
     EXPECT_EQ(peer.take_texts().size(), publishes_count);
 }
 
+// Each answer has the heads of all partitions.
+TEST(JoiningSession, WhoSubscribesOneByOneIsNotClosedForTheAnswers) {
+    WorldOptions options{.shards_count = 2};
+    options.settings.partitions = 512;
+    options.settings.topic_rules = {{.match = "#", .history_messages_max = 1}};
+    World world(options);
+    const Peer writer = world.client(1);
+    for (int thousand = 0; thousand < 4; ++thousand) {
+        Texts publishes;
+        for (int number = 0; number < 1'000; ++number) {
+            publishes.push_back(R"({"op":"publish","topic":")" +
+                                std::to_string(1'000 * thousand + number) + R"(","data":0})");
+        }
+        writer.say(array_of(publishes));
+    }
+    const Peer peer = world.client(0);
+    Texts commands;
+    for (int number = 0; number < 1'000; ++number) {
+        commands.push_back(R"({"op":"subscribe","id":)" + std::to_string(number) +
+                           R"(,"filter":")" + std::to_string(number) + R"(/#"})");
+    }
+    peer.say(array_of(commands));
+    EXPECT_EQ(peer.take_texts().size(), 1'000u);
+    EXPECT_EQ(world.metric(Metric::subscriptions), 1'000u);
+}
+
 class TinyLanes : public TwoShards {
   protected:
     TinyLanes() : TwoShards(8 * base::kib) {}
