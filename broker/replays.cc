@@ -16,9 +16,15 @@ namespace {
 // What an announcement takes in the queue, at most: the object, an id, a number, a header.
 constexpr uint64_t announcement_bytes_max = 160;
 
-// What lies above the place of the live stream is not left to it any more. The replay has not gone
-// on since the stream fell behind, so it has queued nothing above that either.
-void fall_to(CatchUp& replay, const CatchUp::Part& stream) {
+// What lies above the place of the live stream is not left to it any more, but for what is not to
+// come at all. The replay has not gone on since the stream fell behind, so it has queued nothing
+// above that either.
+void fall_to(CatchUp& replay, const CatchUp& lag, const CatchUp::Part& stream) {
+    for (const codec::Position& silent : lag.silent) {
+        const bool is_known =
+            std::find(replay.silent.begin(), replay.silent.end(), silent) != replay.silent.end();
+        if (silent.partition == stream.partition && !is_known) replay.silent.push_back(silent);
+    }
     for (CatchUp::Part& part : replay.lagging) {
         if (part.partition != stream.partition) continue;
         part.position = std::min(part.position, stream.position);
@@ -562,7 +568,7 @@ void Replays::on_unsubscribe(base::Slot slot, Connection& connection,
         if (connection.stream_lag != nullptr) {
             for (const CatchUp::Part& part : connection.stream_lag->lagging) {
                 left.heads[part.partition] = part.position;
-                fall_to(catch_up, part);
+                fall_to(catch_up, *connection.stream_lag, part);
             }
         }
         catch_up.left.push_back(std::move(left));
