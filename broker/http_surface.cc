@@ -390,7 +390,9 @@ bool HttpSurface::refuses_publishes(base::Slot slot, Connection& connection) {
         refuse(slot, connection, 429, address_full, retry_after);
         return true;
     }
-    const bool is_memory_short = refuses_for_memory();
+    // Of a batch that had to wait some messages may be published, and a refusal says that none is.
+    const bool has_begun = connection.http->batch != nullptr;
+    const bool is_memory_short = !has_begun && refuses_for_memory();
     if (is_memory_short) metrics_.add(Metric::publishes_refused_total);
     if (!is_draining_ && !connection.is_over_limit && !is_memory_short) return false;
     refuse(slot, connection, 503, "the broker takes no publishes now", retry_after);

@@ -299,9 +299,12 @@ TEST(HttpPostBatch, IsOfTheAdminSurface) {
 // Batches of messages that another shard owns, over lanes that hold a few of them.
 class RemoteBatch : public ::testing::Test {
   protected:
+    static constexpr uint64_t memory_bytes_max = 64 * base::mib;
+
     static WorldOptions small_lanes() {
         WorldOptions options = with_history(3);
         options.settings.lane_bytes = 8 * base::kib;
+        options.settings.memory_bytes_max = memory_bytes_max;
         return options;
     }
     // So many messages, over all shards; each counts up.
@@ -351,6 +354,21 @@ TEST_F(RemoteBatch, OfAClientThatResetMeanwhileIsCompleted) {
     peer.socket().error = ECONNRESET;  // which nobody notices before the answer
     world_.settle();
     EXPECT_TRUE(peer.is_closed());
+    EXPECT_EQ(world_.metric(Metric::messages_published_total), 150u);
+}
+
+// A refusal says that nothing was published.
+TEST_F(RemoteBatch, IsCompletedThoughMemoryRunsShortMeanwhile) {
+    const Peer peer = world_.connect(0);
+    peer.socket().inbound = request(150);
+    for (int count = 0; count < 10; ++count) world_.turn(0);
+    EXPECT_GT(world_.metric(Metric::pauses_total), 0u);
+    world_.set_kernel_socket_bytes(memory_bytes_max);
+    world_.settle();
+    EXPECT_EQ(status_of(peer.take_response()), 200);
+    EXPECT_EQ(world_.metric(Metric::messages_published_total), 150u);
+    peer.send(request(1));
+    EXPECT_EQ(status_of(peer.take_response()), 503);
     EXPECT_EQ(world_.metric(Metric::messages_published_total), 150u);
 }
 
