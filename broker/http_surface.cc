@@ -639,6 +639,7 @@ void HttpSurface::respond(base::Slot slot, Connection& connection,
         fields_.assign(response.extra_fields).append("Access-Control-Allow-Origin: ");
         fields_.append(connection.http->cors_origin).append("\r\nVary: Origin\r\n");
         complete.extra_fields = fields_;
+        connection.http->cors_origin.clear();  // for the same reason
     }
     text_.clear();
     codec::append_http_response(text_, complete);

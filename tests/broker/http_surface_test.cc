@@ -316,6 +316,20 @@ TEST(HttpSurface, WhatIsAnsweredAfterHeadHasItsBody) {
     EXPECT_NE(body_of(response), "");
 }
 
+TEST(HttpSurface, WhatIsAnsweredToNobodysRequestIsForNoPage) {
+    World world;
+    const Peer peer = world.connect();
+    peer.send(
+        "POST /topics/a HTTP/1.1\r\nHost: localhost:7788\r\nOrigin: http://localhost:7788\r\n"
+        "Content-Length: 1\r\n\r\n1");
+    EXPECT_NE(peer.take_response().find("Access-Control-Allow-Origin"), std::string::npos);
+    peer.send("GET /heal");
+    world.run_for(11 * base::ns_per_s);
+    const std::string response = peer.take_response();
+    EXPECT_EQ(status_of(response), 408);
+    EXPECT_EQ(response.find("Access-Control-Allow-Origin"), std::string::npos);
+}
+
 TEST(HttpSurface, ARequestThatDoesNotArriveIsTimedOut) {
     WorldOptions options;
     options.settings.handshake_timeout_ns = 10 * base::ns_per_s;
