@@ -152,6 +152,7 @@ struct Shard::Impl {
     topics::History::Page page;                 // scratch
     uint64_t waited_until_ns = 0;
     bool forward_is_blocked = false;  // a request of another shard found no room for its results
+    uint32_t forward_first = 0;       // of the other shards, whose requests are taken first
 };
 
 Shard::Impl::Impl(const ShardContext& shard_context)
@@ -500,11 +501,14 @@ void Shard::Impl::on_result(Record& record) {
 
 void Shard::Impl::forward_drain() {
     const uint32_t shards_count = context.mesh.shards_count();
+    const uint32_t others_count = shards_count - 1;
     forward_is_blocked = false;
     history_reads_left = history_reads_per_turn_max;
-    for (uint32_t step = 1; step < shards_count; ++step) {
-        // Each shard begins with its right-hand neighbour, so that no lane is always the last.
-        const io::ShardId from = (context.id + step) % shards_count;
+    for (uint32_t step = 0; step < others_count; ++step) {
+        // Each shard begins with its right-hand neighbour, so that no lane is always the last; but
+        // after a lane with more to read than a turn does with the one behind it.
+        const uint32_t place = (forward_first + step) % others_count;
+        const io::ShardId from = (context.id + 1 + place) % shards_count;
         io::Lane& lane = context.mesh.forward(from, context.id);
         for (uint32_t count = 0; count < records_per_lane_and_turn_max; ++count) {
             const std::span<const uint8_t> bytes = lane.front();
@@ -516,6 +520,7 @@ void Shard::Impl::forward_drain() {
             }
             if (history_reads_left == 0) {
                 forward_is_blocked = false;  // the next turn comes at once
+                forward_first = (place + 1) % others_count;
                 return;
             }
             Record record = CrossCore::decode(bytes);

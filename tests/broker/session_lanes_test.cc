@@ -203,6 +203,31 @@ TEST(JoiningSession, WhoSubscribesOneByOneIsNotClosedForTheAnswers) {
     EXPECT_EQ(world.metric(Metric::subscriptions), 1'000u);
 }
 
+// An owner reads so many pages of history in a turn, and no more requests behind them.
+TEST(ForwardingSession, ACrowdThatReadsHistoryDoesNotHoldUpThePublishersOfOtherShards) {
+    WorldOptions options{.shards_count = 3};
+    options.settings.topic_rules = {{.match = "#", .history_messages_max = 1}};
+    for (const io::ShardId reading : {1u, 2u}) {
+        World world(options);
+        const std::string topic = world.topic_owned_by(0);
+        const Peer writer = world.client(3 - reading);
+        std::vector<Peer> readers;
+        for (int count = 0; count < 64; ++count) readers.push_back(world.client(reading));
+        for (const Peer& reader : readers) {
+            reader.socket().inbound = client_frame(
+                Opcode::text,
+                array_of(Texts(30, R"({"op":"history","id":1,"topic":")" + topic + "\"}")));
+        }
+        for (int count = 0; count < 5; ++count) world.turn_all();
+        writer.socket().inbound = client_frame(
+            Opcode::text, R"({"op":"publish","id":1,"topic":")" + topic + R"(","data":0})");
+        for (int count = 0; count < 10; ++count) world.turn_all();
+        EXPECT_NE(writer.socket().outbound, "") << "readers on shard " << reading;
+        world.settle();
+        for (const Peer& reader : readers) EXPECT_EQ(reader.take_texts().size(), 30u);
+    }
+}
+
 class TinyLanes : public TwoShards {
   protected:
     TinyLanes() : TwoShards(8 * base::kib) {}
