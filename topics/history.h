@@ -14,11 +14,12 @@
 //     a wrong no. It may be answered with a wrong yes (invariant of Page::floor).
 //  4. Behaviour depends on the history of calls alone.
 // Limits: the memory budget, which is its holder's to enforce by shorten(); tombstones_max topics
-// without messages; a page's bytes and messages; scan_steps_max looks per read. An append evicts
-// all that its rule says at once: under a rule that limits bytes alone, a large message may take
-// the place of as many small ones as it has bytes. Cost: beyond its payload a message takes 50 to
-// 60 bytes, a topic about 200. An append is O(log messages of the partition) and touches some ten
-// cache lines; for a topic without a rule it is one look at the rules.
+// without messages, and an eighth of the budget for them; a page's bytes and messages;
+// scan_steps_max looks per read. An append evicts all that its rule says at once: under a rule that
+// limits bytes alone, a large message may take the place of as many small ones as it has bytes.
+// Cost: beyond its payload a message takes 50 to 60 bytes, a topic about 200. An append is O(log
+// messages of the partition) and touches some ten cache lines; for a topic without a rule it is one
+// look at the rules.
 #pragma once
 
 #include <cstdint>
@@ -120,7 +121,8 @@ class History {
     uint32_t topics_count() const;  // with messages
     // Evicts oldest messages of the topics that keep the most bytes until memory_bytes() is at most
     // `bytes`, or `messages_max` were evicted. Fair: a topic is shortened only while none keeps
-    // more than twice what it keeps.
+    // more than twice what it keeps. Before that, topics without messages are forgotten, at most as
+    // many in one call, while they take more than an eighth of `bytes`.
     void shorten(uint64_t bytes, uint32_t messages_max);
 
     // For a clean stop. Visits what is needed to go on as if nothing had happened, in an order

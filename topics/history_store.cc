@@ -23,6 +23,9 @@ constexpr uint32_t expired_step_max = 64;
 constexpr uint32_t floor_step = 8;
 // What a topic takes but for its name: its record, and its place in the directory, as measured.
 constexpr uint64_t topic_memory_bytes = sizeof(HistoryStore::Topic) + 14;
+// What topics without messages may take of a budget: an eighth, also of the least that can be set.
+constexpr uint64_t tombstones_share = 8;
+constexpr uint64_t tombstones_bytes_least = 8 * 1024;
 // A place in an ordered set, whose nodes are filled to about two thirds.
 constexpr uint64_t index_entry_bytes = 24;
 
@@ -73,8 +76,12 @@ uint32_t HistoryStore::add_topic(uint32_t partition, std::string_view name, uint
     topic.partition = partition;
     topic.rule = rule;
     names_.insert(hash_of(name), id);
-    memory_bytes_ += topic_memory_bytes + heap_bytes(name.size());
+    memory_bytes_ += record_bytes(topic);
     return id;
+}
+
+uint64_t HistoryStore::record_bytes(const Topic& topic) {
+    return topic_memory_bytes + heap_bytes(topic.name_bytes);
 }
 
 int64_t HistoryStore::ttl_ns(const Topic& topic) const {
@@ -198,6 +205,7 @@ void HistoryStore::unlink(uint32_t id) {
     topic.is_listed = false;
     if (topic.list == tombstones_list) {
         --tombstones_count_;
+        tombstones_bytes_ -= record_bytes(topic);
     } else if (list.first == none) {
         lists_used_ &= ~(uint64_t{1} << topic.list);
     }
@@ -214,6 +222,7 @@ void HistoryStore::link_last(uint32_t id, uint8_t list_index) {
     list.last = id;
     if (list_index == tombstones_list) {
         ++tombstones_count_;
+        tombstones_bytes_ += record_bytes(topic);
     } else {
         lists_used_ |= uint64_t{1} << list_index;
     }
@@ -234,7 +243,7 @@ void HistoryStore::forget(uint32_t id) {
     }
     unlink(id);
     names_.erase(hash_of(topic.name()), id);
-    memory_bytes_ -= topic_memory_bytes + heap_bytes(topic.name_bytes);
+    memory_bytes_ -= record_bytes(topic);
     topics_.release(id);
 }
 
@@ -255,6 +264,14 @@ void HistoryStore::expire(int64_t now_ns, uint32_t topics_max) {
 }
 
 void HistoryStore::shorten(uint64_t bytes, uint32_t messages_max) {
+    const uint64_t tombstones_bytes_max =
+        std::max(bytes / tombstones_share, tombstones_bytes_least);
+    // These first, or what is gone would leave no room for what is kept.
+    for (uint32_t count = 0; memory_bytes_ > bytes && tombstones_bytes_ > tombstones_bytes_max;
+         ++count) {
+        if (count == messages_max) return;
+        forget(lists_[tombstones_list].first);
+    }
     for (uint32_t count = 0; count < messages_max && memory_bytes_ > bytes; ++count) {
         if (lists_used_ == 0) return;
         const uint8_t list = static_cast<uint8_t>(std::bit_width(lists_used_) - 1);

@@ -128,6 +128,7 @@ class HistoryStore {
     void link_last(uint32_t id, uint8_t list);
     void forget(uint32_t id);
     int64_t ttl_ns(const Topic& topic) const;
+    static uint64_t record_bytes(const Topic& topic);
 
     const TopicRules& rules_;
     const History::Options options_;
@@ -137,6 +138,7 @@ class HistoryStore {
     std::array<List, lists_count> lists_;
     uint64_t lists_used_ = 0;  // a bit for each list by size that is not empty
     uint32_t tombstones_count_ = 0;
+    uint64_t tombstones_bytes_ = 0;  // of memory_bytes_, but for their places in `floors`
     absl::btree_set<std::pair<int64_t, uint32_t>> dues_;  // (due, topic)
     uint64_t memory_bytes_ = 0;
     uint64_t messages_count_ = 0;

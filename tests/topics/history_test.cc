@@ -454,6 +454,22 @@ TEST_F(HistoryTest, shorten_stops_when_the_budget_is_kept) {
     EXPECT_EQ(0u, history->messages_count());
 }
 
+TEST_F(HistoryTest, topics_without_messages_leave_the_budget_to_others) {
+    begin_with(unlimited, unlimited, 100);
+    const std::string end(80, 't');
+    for (uint32_t count = 0; count < 70'000; ++count) append(std::to_string(count) + end, "", 0);
+    history->expire(100, UINT32_MAX);
+    EXPECT_EQ(0u, history->messages_count());
+    constexpr uint64_t budget_bytes = 8 * 1024 * 1024;
+    EXPECT_GT(history->memory_bytes(), budget_bytes);
+    for (uint32_t count = 0; count < 1'000; ++count) {
+        append("kept", std::string(1'000, 'x'), 100);
+        history->shorten(budget_bytes, 4'096);
+    }
+    EXPECT_EQ(1'000u, history->messages_count());
+    EXPECT_LE(history->memory_bytes(), budget_bytes);
+}
+
 TEST_F(HistoryTest, memory_is_given_back) {
     begin_with(50, unlimited, 1'000, {.tombstones_max = 0});
     for (uint32_t count = 0; count < 10'000; ++count) {
