@@ -69,11 +69,11 @@ Fields fields_of(std::string_view bytes) {
     return fields;
 }
 
-// Writes head, id, name, key and payload one after the other.
+// Writes head, id, name, key and payload one after the other, and leaves some bytes unused.
 bool write(io::Lane& lane, const Head& head, std::string_view id, std::string_view name,
-           std::string_view key, std::string_view inline_payload) {
+           std::string_view key, std::string_view inline_payload, uint64_t unused_bytes = 0) {
     const uint64_t bytes =
-        sizeof head + id.size() + name.size() + key.size() + inline_payload.size();
+        sizeof head + id.size() + name.size() + key.size() + inline_payload.size() + unused_bytes;
     const std::span<uint8_t> out = lane.reserve(static_cast<uint32_t>(bytes));
     if (out.empty()) return false;
     uint8_t* at = out.data();
@@ -89,7 +89,8 @@ bool write(io::Lane& lane, const Head& head, std::string_view id, std::string_vi
     return true;
 }
 
-// The same, with the payload as a gift when it is too large.
+// The same, with the payload as a gift when it is too large. It takes room for the largest that is
+// no gift all the same, or a lane would hold thousands of gifts.
 bool write_or_give(io::Lane& lane, Head head, std::string_view id, std::string_view name,
                    std::string_view key, std::string_view payload, uint64_t inline_bytes_max) {
     head.id_bytes = static_cast<uint8_t>(id.size());
@@ -101,7 +102,7 @@ bool write_or_give(io::Lane& lane, Head head, std::string_view id, std::string_v
     CHECK(block != nullptr);
     std::memcpy(block.get(), payload.data(), payload.size());
     head.gift = block.get();
-    if (!write(lane, head, id, name, key, {})) return false;
+    if (!write(lane, head, id, name, key, {}, inline_bytes_max)) return false;
     static_cast<void>(block.release());  // the receiver's from now on
     return true;
 }
@@ -182,10 +183,10 @@ CrossCore::CrossCore(uint64_t lane_bytes)
     : inline_bytes_max_(std::min(gift_bytes_min, lane_bytes / 8)) {}
 
 uint64_t CrossCore::publication_cost(const Publication& publication) const {
-    const uint64_t payload_bytes = publication.payload.bytes.size();
-    const uint64_t inline_bytes = payload_bytes > inline_bytes_max_ ? 0 : payload_bytes;
+    const uint64_t payload_bytes =
+        std::min<uint64_t>(publication.payload.bytes.size(), inline_bytes_max_);
     return io::Lane::record_cost(sizeof(Head) + publication.origin.id.size() +
-                                 publication.topic.size() + publication.key.size() + inline_bytes);
+                                 publication.topic.size() + publication.key.size() + payload_bytes);
 }
 
 uint64_t CrossCore::publication_cost_max() const {

@@ -9,6 +9,8 @@
 //  1. Every record of a lane that is popped is decoded once; decoding takes a gift over (GiftBlock
 //     frees it).
 //  2. Requests travel on `forward`, results on `deliver`: see RecordType.
+//  3. A gift takes as much of a lane as the largest payload inside of a record, so a lane holds a
+//     bounded number of gifts: 63 of the standard size.
 #pragma once
 
 #include <cstdint>

@@ -80,6 +80,22 @@ TEST_F(TwoShards, LargePayloadsCross) {
     EXPECT_EQ(peer.take_texts(), Texts{message_text(topic, "\"text\":\"" + text + "\"")});
 }
 
+// Each of them takes memory that no ring has.
+TEST_F(TwoShards, AnOwnerThatIsBehindIsSentSoManyLargePayloads) {
+    const Peer peer = world_.client(0);
+    const std::string topic = world_.topic_owned_by(1);
+    constexpr int messages_count = 100;
+    for (int number = 0; number < messages_count; ++number) {
+        peer.socket().inbound +=
+            client_frame(Opcode::text, publish(topic, number, std::string(60'000, 'x')));
+    }
+    turn_alone(0, 5 * messages_count);
+    EXPECT_GT(world_.metric(Metric::pauses_total), 0u);
+    EXPECT_LE(world_.metric(Metric::commands_total), 64u);
+    world_.settle();
+    EXPECT_EQ(peer.take_texts().size(), static_cast<size_t>(messages_count));
+}
+
 TEST_F(TwoShards, SubscribedComesWithTheLastAcknowledgement) {
     const Peer peer = world_.client(0);
     peer.socket().inbound = client_frame(Opcode::text, R"({"op":"subscribe","id":1,"filter":"#"})");
