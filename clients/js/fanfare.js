@@ -16,6 +16,7 @@
 
 const protocolName = "fanfare.v1";
 const probeMsMax = 5_000;
+const commandFiltersMax = 1_000;
 // Close codes after which coming back makes no sense: the same would happen again.
 const finalCloseCodes = new Set([1000, 1002, 1003, 1007, 1008, 1009]);
 // Half a surrogate pair, as JSON.stringify writes it. The broker refuses the whole frame for it,
@@ -583,26 +584,31 @@ export class Fanfare {
         if (error !== null) queueMicrotask(() => this.#refuseJoin(id, error));
     }
 
-    // What was live comes back after the shared cursor, in one command or as many as frames must
-    // be; what was cut comes back by itself.
+    // What was live comes back after the shared cursor, in as many commands as it takes; what was
+    // cut comes back by itself.
     #cutJoins() {
         const joins = [...this.#joins];
         this.#joins.clear();
         let group = [];
         let groupBytes = 0;
+        let filtersCount = 0;
         const endGroup = () => {
             const after = this.#shared;
             if (group.length > 0) this.#joins.set(this.#nextId++, new Join(group, { after }));
             group = [];
             groupBytes = 0;
+            filtersCount = 0;
         };
         for (const subscriber of this.#subscribers) {
             subscriber.isJoined = false;
             if (subscriber.join !== null) continue;
             const bytes = JSON.stringify(subscriber.filters).length * 3;
-            if (groupBytes + bytes > this.#welcome.max_message_bytes / 2) endGroup();
+            const count = subscriber.filters.length;
+            const isTooLong = groupBytes + bytes > this.#welcome.max_message_bytes / 2;
+            if (isTooLong || filtersCount + count > commandFiltersMax) endGroup();
             group.push(subscriber);
             groupBytes += bytes;
+            filtersCount += count;
         }
         endGroup();
         for (const [id, join] of joins) {

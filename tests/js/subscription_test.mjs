@@ -462,6 +462,19 @@ describe("coming back", () => {
         }
     });
 
+    test("more live filters than a command takes come back in several commands", () => {
+        const { client, socket } = openClient();
+        const filters = Array.from({ length: 1_024 }, (_, index) => `${index}`);
+        for (const filter of filters) {
+            client.subscribe(filter, () => {});
+            confirm(socket, { cursor: cursorOf("0:3") });
+        }
+        socket.cut();
+        const commands = reconnect().take();
+        assert.deepEqual(commands.map((command) => command.filters.length), [1_000, 24]);
+        assert.deepEqual(commands.flatMap((command) => command.filters), filters);
+    });
+
     test("a resume that is refused is told, and ends those subscriptions", async () => {
         const { socket, eventsOf } = liveClient();
         socket.cut();
