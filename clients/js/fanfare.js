@@ -17,6 +17,7 @@
 const protocolName = "fanfare.v1";
 const probeMsMax = 5_000;
 const commandFiltersMax = 1_000;
+const depthMax = 64;
 // Close codes after which coming back makes no sense: the same would happen again.
 const finalCloseCodes = new Set([1000, 1002, 1003, 1007, 1008, 1009]);
 // Half a surrogate pair, as JSON.stringify writes it. The broker refuses the whole frame for it,
@@ -32,6 +33,18 @@ export class FanfareError extends Error {
         this.code = code;
         this.reason = reason;
     }
+}
+
+// Whether objects and arrays are nested deeper than the broker takes them.
+function isTooDeep(json) {
+    let depth = 0;
+    let isString = false;
+    for (const [token] of json.matchAll(/\\.|["[\]{}]/g)) {
+        if (token === '"') isString = !isString;
+        else if (!isString) depth += token === "[" || token === "{" ? 1 : -1;
+        if (depth > depthMax) return true;
+    }
+    return false;
 }
 
 // Whether a topic matches a filter; both are split at "/".
@@ -444,6 +457,9 @@ export class Fanfare {
         }
         if (loneSurrogate.test(text)) {
             return new FanfareError("invalid_payload", "there is half a surrogate pair in it");
+        }
+        if (isTooDeep(text)) {
+            return new FanfareError("invalid_payload", `it is nested deeper than ${depthMax}`);
         }
         this.#socket.send(text);
         return null;

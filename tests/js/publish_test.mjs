@@ -65,6 +65,18 @@ describe("publish", () => {
         await settle();
     });
 
+    test("data may be nested as deep as the broker takes it, and not deeper", async () => {
+        const { client, socket } = openClient();
+        const nested = (depth) => JSON.parse("[".repeat(depth) + "]".repeat(depth));
+        // The command around it is the first of 64 levels; brackets in a string are none.
+        client.publish("t", nested(63), { key: null });
+        client.publish("t", ["[{".repeat(100), '\\"[[', ...Array(100).fill([{}])], { key: null });
+        assert.equal(socket.take().length, 2);
+        await assert.rejects(client.publish("t", nested(64)), { code: "invalid_payload" });
+        await assert.rejects(client.publish("t", { a: nested(63) }), { code: "invalid_payload" });
+        assert.deepEqual(socket.take(), []);
+    });
+
     test("a frame may be as large as the broker says, to the byte", async () => {
         const { client, socket } = openClient();
         const measure = JSON.stringify({ op: "publish", topic: "t", text: "", id: 1 }).length;
