@@ -207,6 +207,7 @@ export class Fanfare {
     #subscribers = new Set();
     #joins = new Map(); // id → Join
     #leaves = new Map(); // id → an unsubscribe of this connection, until it is answered
+    #againTimers = new Set(); // of what this connection has refused for its rate
     #shared = null; // the cursor of all live subscribers
     #replaying = null; // whose messages come next,
     #announcedCount = 0; // and how many
@@ -333,6 +334,8 @@ export class Fanfare {
         const socket = this.#socket;
         this.#socket = null;
         this.#leaves.clear();
+        for (const timer of this.#againTimers) clearTimeout(timer); // another one asks by itself
+        this.#againTimers.clear();
         clearTimeout(this.#timer);
         socket?.close(1000);
     }
@@ -549,14 +552,14 @@ export class Fanfare {
         one.refusedMs ??= now;
         if (now - one.refusedMs > this.#options.refusedMaxMs) return false;
         if (!this.#requests.has(id)) {
-            const socket = this.#socket;
             const again = () => {
-                if (this.#socket !== socket) return; // another one asks by itself
+                this.#againTimers.delete(timer);
                 if (this.#joins.get(id) === one) this.#sendJoin(id, one);
                 else if (this.#leaves.delete(id)) this.#release([one.filter], one.refusedMs);
             };
             const othersCount = this.#joins.size + this.#leaves.size;
-            setTimeout(again, retryMs * (1 + Math.random() * othersCount));
+            const timer = setTimeout(again, retryMs * (1 + Math.random() * othersCount));
+            this.#againTimers.add(timer);
             return true;
         }
         one.isOut = false;

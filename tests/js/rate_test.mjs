@@ -253,6 +253,18 @@ describe("a refusal for the rate", () => {
         client.close();
     });
 
+    test("leaves no timer behind when the client is closed, or the connection lost", () => {
+        for (const [end, timersCount] of [["close", 0], ["cut", 1]]) {
+            const { client, socket, id } = unsubscribed();
+            refuse(socket, id, 20_000);
+            client.subscribe("b", () => {});
+            refuse(socket, socket.take().pop().id, 20_000);
+            if (end === "close") client.close();
+            else socket.cut();
+            assert.equal(clock.timers.size, timersCount, end);
+        }
+    });
+
     test("of an unsubscribe that does not end is told in the end", () => {
         random.value = 0;
         const { socket, eventsOf, id } = unsubscribed({ refusedMaxMs: 5_000 });
