@@ -1,5 +1,6 @@
 #include "tools/history.h"
 
+#include <cerrno>
 #include <optional>
 #include <string_view>
 
@@ -126,8 +127,13 @@ std::optional<int> HistoryPrinter::print_page() {
         BrokerMessage message;
         if (reader_.read(text, message)) append_line(lines, format_, message, text);
     }
-    // False when nobody reads any more, as after `| head -1`: a good reason to end, and no error.
-    if (!write_all(options_.out_fd, lines) || !page.has_more) return exit_ok;
+    if (!write_all(options_.out_fd, lines)) {
+        const std::string problem = output_problem(errno);
+        if (problem.empty()) return exit_ok;
+        say_status(problem);
+        return exit_usage;
+    }
+    if (!page.has_more) return exit_ok;
     cursor_ = page.cursor;
     ask();
     return std::nullopt;

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstring>
 
 #include "io/base/units.h"
 
@@ -23,6 +24,11 @@ bool write_all(int fd, std::string_view text) {
         }
     }
     return true;
+}
+
+std::string output_problem(int error_number) {
+    if (error_number == EPIPE) return "";
+    return std::string("cannot write the output: ") + strerror(error_number);
 }
 
 void say(int fd, std::string_view program, std::string_view line) {

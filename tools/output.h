@@ -8,9 +8,13 @@
 
 namespace tools {
 
-// Writes all of it, waiting as long as the reader takes. False when the reader is gone (EPIPE) or
-// the disk is full.
+// Writes all of it, waiting as long as the reader takes. False when it cannot be written: errno
+// tells why.
 [[nodiscard]] bool write_all(int fd, std::string_view text);
+
+// What to tell the user of results that could not be written. Empty when the reader has left, as
+// after `| head -1`: that is a good reason to end, and no error.
+std::string output_problem(int error_number);
 
 // One line for the user on `fd`, led by the program's name, as is the habit of Unix tools. What
 // fails is ignored: there is nobody left to tell.

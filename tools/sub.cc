@@ -3,6 +3,7 @@
 #include <poll.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <optional>
 
 #include "codec/command.h"
@@ -96,6 +97,7 @@ class Subscriber {
     uint64_t next_save_ns_ = 0;
     bool has_save_failed_ = false;       // the last time
     bool has_reader_gone_ = false;       // so not all that was printed was read by anybody
+    std::string output_problem_;         // why, unless it just left
     std::optional<SignalHold> signals_;  // while there may be a place to save
     bool is_stopping_ = false;           // for a signal that has come
 };
@@ -153,8 +155,12 @@ int Subscriber::run() {
     }
 }
 
-// What stands when the program ends: whether the place is safe counts too.
+// What stands when the program ends: whether all was printed and the place is safe counts too.
 int Subscriber::finish(int exit_code) {
+    if (!output_problem_.empty()) {
+        say_status(output_problem_);
+        return exit_usage;
+    }
     if (!file_.is_used()) return exit_code;
     if (has_save_failed_ && exit_code == exit_ok) return exit_usage;
     if (saved_.is_none() && was_subscribed_ && !has_save_failed_ && !has_reader_gone_)
@@ -355,7 +361,7 @@ std::optional<int> Subscriber::wait_to_reconnect() {
     return std::nullopt;
 }
 
-// False when nobody reads any more, as after `| head -1`: a good reason to end, and no error.
+// False when nothing can be written any more, which ends the program.
 bool Subscriber::print() {
     if (has_reader_gone_) return false;
     // A reader may take its time, and the user must be able to end a program that waits for it. A
@@ -363,6 +369,7 @@ bool Subscriber::print() {
     const bool may_be_stopped = signals_.has_value() && !is_stopping_;
     if (may_be_stopped) signals_->pause();
     const bool is_written = write_all(options_.out_fd, unprinted_);
+    if (!is_written) output_problem_ = output_problem(errno);
     if (may_be_stopped) signals_->resume();
     unprinted_.clear();
     has_reader_gone_ = !is_written;

@@ -60,6 +60,17 @@ const Lines two_pages = {page(R"({"pos":"5:7","data":{ "x":1}},{"pos":"5:8","tex
                               "5:8", true, R"(,"recovered":true)"),
                          page(R"({"pos":"5:9","base64":"AAE="})", "5:9", false)};
 
+TEST(History, AFullDiskIsAnError) {
+    HistoryRun run;
+    run.options.out_fd = open("/dev/full", O_WRONLY | O_CLOEXEC);
+    ASSERT_GE(run.options.out_fd, 0);
+    run.against({two_pages[0]});
+    close(run.options.out_fd);
+    EXPECT_EQ(run.exit_code, tools::exit_usage);
+    EXPECT_EQ(run.status.text(),
+              "fanfare history: cannot write the output: No space left on device\n");
+}
+
 TEST(History, PrintsPageByPageWhatSubWouldPrint) {
     HistoryRun run;
     run.against(two_pages);

@@ -338,6 +338,25 @@ TEST(Sub, AReaderThatIsGoneIsAGoodEnd) {
     EXPECT_EQ(run.exit_code, tools::exit_ok);
 }
 
+TEST(Sub, AFullDiskIsAnError) {
+    // Also for the last message of a count, which is printed on the way out.
+    constexpr uint64_t counts[] = {0, 1};
+    for (const uint64_t count : counts) {
+        SubRun run;
+        run.options.out_fd = open("/dev/full", O_WRONLY | O_CLOEXEC);
+        ASSERT_GE(run.options.out_fd, 0);
+        run.options.count = count;
+        run.against([](FakeConnection& connection, int) {
+            welcome_and_subscribe(connection);
+            connection.send_text(message(1));
+            static_cast<void>(connection.receive());
+        });
+        close(run.options.out_fd);
+        EXPECT_EQ(run.exit_code, tools::exit_usage);
+        EXPECT_TRUE(run.status.contains("cannot write the output: No space left on device"));
+    }
+}
+
 TEST(Sub, ChecksItsArguments) {
     const struct {
         Lines filters;
