@@ -1,6 +1,8 @@
 // The one binary: fanfare serve | sub | pub | history | bench | config | version. Reads like a
 // table of contents.
 
+#include <fcntl.h>
+
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -27,6 +29,16 @@ extern char** environ;
 namespace {
 
 constexpr const char* version = FANFARE_VERSION;
+
+// What is opened next gets the lowest free number. Where a standard descriptor is closed, a socket
+// or a file of state would get its number, and be printed to. So /dev/null takes the place, opened
+// the other way round: using it fails as before.
+void occupy_standard_descriptors() {
+    for (const int fd : {0, 1, 2}) {
+        if (fcntl(fd, F_GETFD) < 0)
+            static_cast<void>(open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY));
+    }
+}
 
 std::vector<std::string> fanfare_environment() {
     std::vector<std::string> found;
@@ -211,6 +223,7 @@ void add_history(CLI::App& command, tools::HistoryOptions& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
+    occupy_standard_descriptors();
     CLI::App app{"Fanfare, a pub/sub message broker that clients reach over WebSocket."};
     app.name("fanfare");
     app.set_version_flag("--version", std::string("fanfare ") + version);

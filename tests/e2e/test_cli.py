@@ -457,6 +457,17 @@ class ToolsTest(unittest.TestCase):
                 self.assertEqual(code, result.returncode, result.stderr)
                 self.assertIn(words, result.stderr)
 
+    def test_closed_standard_descriptors(self):
+        """The connection must not get the number of one, and be read from or printed to."""
+        result = run_fanfare("pub", "--url", self.broker.url, "closed", "-",
+                             preexec=lambda: os.close(0))
+        self.assertEqual(1, result.returncode)
+        self.assertIn("cannot read the input: Bad file descriptor", result.stderr)
+        sub = self.start_sub("closed", preexec=lambda: os.close(1))
+        self.pub("closed", "1")
+        self.assertEqual(1, sub.wait(20))
+        self.assertIn(b"cannot write the output: Bad file descriptor", sub.stderr.read())
+
     def test_url_of_the_environment(self):
         environment = {"FANFARE_URL": self.broker.url}
         self.assertEqual(0, run_fanfare("pub", "a", "1", environment=environment).returncode)
