@@ -1,9 +1,11 @@
 #include "tools/sub.h"
 
 #include <poll.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <optional>
 
 #include "codec/command.h"
@@ -38,6 +40,7 @@ class Subscriber {
   public:
     Subscriber(const SubOptions& options, uint64_t seed)
         : options_(options),
+          is_terminal_(isatty(options.out_fd) == 1),
           format_(choose_format(options.format, options.out_fd, options.no_color)),
           session_(seed),
           backoff_(seed),
@@ -63,6 +66,8 @@ class Subscriber {
         return options_.count > 0 && received_count_ == options_.count;
     }
     bool print();
+    bool print_by_pages();
+    bool print_piece(std::string_view piece);
     void prepare_to_stop();
     void save_place();
     uint64_t save_due_ns() const {
@@ -72,6 +77,7 @@ class Subscriber {
     void say_status(const std::string& line) const { say(options_.status_fd, program, line); }
 
     const SubOptions& options_;
+    const bool is_terminal_;
     const MessageFormat format_;
     Url url_;
     uint64_t deadline_ns_ = base::never_ns;
@@ -183,7 +189,7 @@ std::string Subscriber::subscribe_command() const {
 // (nothing).
 std::optional<int> Subscriber::listen() {
     const int signal_fd = signals_.has_value() ? signals_->fd() : -1;
-    while (true) {
+    while (!is_stopping_) {
         // While more waits to be read, printing waits too: one write for many messages. A deadline
         // in the past makes next() answer at once.
         const uint64_t wake_ns = std::min(deadline_ns_, save_due_ns());
@@ -209,6 +215,7 @@ std::optional<int> Subscriber::listen() {
             save_place();
         }
     }
+    return exit_ok;
 }
 
 std::optional<int> Subscriber::handle_message() {
@@ -364,15 +371,39 @@ std::optional<int> Subscriber::wait_to_reconnect() {
 // False when nothing can be written any more, which ends the program.
 bool Subscriber::print() {
     if (has_reader_gone_) return false;
-    // A reader may take its time, and the user must be able to end a program that waits for it. A
-    // signal that has come already would end it here, though.
-    const bool may_be_stopped = signals_.has_value() && !is_stopping_;
-    if (may_be_stopped) signals_->pause();
-    const bool is_written = write_all(options_.out_fd, unprinted_);
-    if (!is_written) output_problem_ = output_problem(errno);
-    if (may_be_stopped) signals_->resume();
+    const bool is_written = signals_.has_value() ? print_by_pages() : print_piece(unprinted_);
     unprinted_.clear();
     has_reader_gone_ = !is_written;
+    return is_written;
+}
+
+// A signal must be heard while messages come without a pause, and while the reader takes its time:
+// what is writable has room for a page.
+bool Subscriber::print_by_pages() {
+    std::string_view rest = unprinted_;
+    while (!rest.empty()) {
+        pollfd watched[2] = {{.fd = options_.out_fd, .events = POLLOUT, .revents = 0},
+                             {.fd = signals_->fd(), .events = POLLIN, .revents = 0}};
+        if (poll(watched, 2, -1) < 0) continue;  // EINTR, or ENOMEM, which passes
+        is_stopping_ |= watched[1].revents != 0;
+        const bool is_writable = watched[0].revents != 0;
+        if (!is_writable && is_stopping_) return false;
+        if (!is_writable) continue;
+        // But for a terminal, whose user can hold it.
+        const bool may_wait = is_terminal_ && !is_stopping_;
+        if (may_wait) signals_->pause();
+        const std::string_view page = rest.substr(0, PIPE_BUF);
+        const bool is_written = print_piece(page);
+        if (may_wait) signals_->resume();
+        if (!is_written) return false;
+        rest.remove_prefix(page.size());
+    }
+    return true;
+}
+
+bool Subscriber::print_piece(std::string_view piece) {
+    const bool is_written = write_all(options_.out_fd, piece);
+    if (!is_written) output_problem_ = output_problem(errno);
     return is_written;
 }
 

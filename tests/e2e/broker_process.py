@@ -221,7 +221,8 @@ def run_fanfare(*arguments, input_bytes=None, timeout_s=30, environment=None, pr
     return result
 
 
-def start_fanfare(*arguments, environment=None, stdin=subprocess.DEVNULL, preexec=None):
+def start_fanfare(*arguments, environment=None, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                  preexec=None):
     """Starts a subcommand with pipes; the caller ends it."""
     def prepare():
         die_with_parent()
@@ -229,7 +230,7 @@ def start_fanfare(*arguments, environment=None, stdin=subprocess.DEVNULL, preexe
             preexec()
 
     return subprocess.Popen(
-        [Options.broker, *arguments], stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [Options.broker, *arguments], stdin=stdin, stdout=stdout, stderr=subprocess.PIPE,
         preexec_fn=prepare, env=clean_environment(**(environment or {})))
 
 

@@ -183,6 +183,37 @@ class SubResumeTest(unittest.TestCase):
                 # A run in good order leaves nothing to be repeated.
                 self.assertFalse(set(runs[0]) & set(runs[1]))
 
+    def test_a_program_that_is_stopped_in_a_flood(self):
+        """While messages come without a pause a signal is heard all the same, and no run repeats
+        what an earlier one has printed."""
+        count = 100_000
+        with tempfile.TemporaryDirectory(prefix="fanfare-e2e-") as folder:
+            with Broker(*KEEPS_ALL) as broker:
+                file = f"{folder}/cursor"
+                printed = self.start_sub(broker.url, "--cursor-file", file, "--count", "1")
+                lines = "".join(f"{number}\n" for number in range(count)).encode()
+                result = run_fanfare("pub", "--url", broker.url, "t/1", "-", input_bytes=lines)
+                self.assertEqual(0, result.returncode, result.stderr)
+                self.assertEqual(0, printed.process.wait(20))
+                printed.end(signal.SIGTERM)
+                numbers = [0]
+                runs_count = 0
+                while numbers[-1] != count - 1:
+                    with open(f"{folder}/out", "w+", encoding="utf-8") as out:
+                        process = start_fanfare("sub", "--url", broker.url, "t/#", "--cursor-file",
+                                                file, stdout=out)
+                        self.addCleanup(process.kill)
+                        process.stderr.readline()  # connected
+                        time.sleep(0.03)
+                        process.send_signal(signal.SIGTERM)
+                        self.assertEqual(-signal.SIGTERM, process.wait(20))
+                        process.stderr.close()
+                        out.seek(0)
+                        numbers += [json.loads(line)["data"] for line in out]
+                    runs_count += 1
+        self.assertEqual(list(range(count)), numbers)
+        self.assertGreater(runs_count, 1)
+
     def test_a_broker_that_forgot(self):
         port = unused_port()
         with Broker(*KEEPS_ALL, listen=[f"127.0.0.1:{port}"]) as broker:
