@@ -119,6 +119,7 @@ std::optional<int> HistoryPrinter::print_page() {
     codec::append_json_string(head, options_.topic);
     std::string lines;
     for (const std::string& object : page.messages) {
+        if (!object.starts_with('{')) continue;  // this broker does not speak fanfare.v1
         // What `fanfare sub` gets for it: the same members after the topic.
         std::string frame = head + "," + object.substr(1);
         const size_t frame_bytes = frame.size();

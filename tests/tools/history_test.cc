@@ -60,6 +60,15 @@ const Lines two_pages = {page(R"({"pos":"5:7","data":{ "x":1}},{"pos":"5:8","tex
                               "5:8", true, R"(,"recovered":true)"),
                          page(R"({"pos":"5:9","base64":"AAE="})", "5:9", false)};
 
+TEST(History, WhatIsNoMessageIsLeftOut) {
+    for (const std::string nonsense : {"#", "5", "\"\"", "[]", "{}", "null"}) {
+        HistoryRun run;
+        run.against({page(nonsense, "5:9", false)});
+        EXPECT_EQ(run.exit_code, tools::exit_ok) << nonsense;
+        EXPECT_EQ(run.out.lines(), Lines{}) << nonsense;
+    }
+}
+
 TEST(History, AFullDiskIsAnError) {
     HistoryRun run;
     run.options.out_fd = open("/dev/full", O_WRONLY | O_CLOEXEC);
