@@ -63,17 +63,22 @@ std::string parse_authority(std::string_view text, Url& url) {
     return after_host.empty() ? "" : parse_port(after_host.substr(1), url);
 }
 
+std::string with_port(const std::string& host, uint16_t port) {
+    const bool is_ipv6 = host.find(':') != std::string::npos;
+    return (is_ipv6 ? "[" + host + "]" : host) + ":" + std::to_string(port);
+}
+
 }  // namespace
 
 std::string Url::place() const {
     if (is_unix()) return "unix:" + socket_path;
-    return host_field();
+    return with_port(host, port);
 }
 
 std::string Url::host_field() const {
     if (is_unix()) return "localhost";
-    const bool is_ipv6 = host.find(':') != std::string::npos;
-    return (is_ipv6 ? "[" + host + "]" : host) + ":" + std::to_string(port);
+    // A zone, as in fe80::1%eth0, means something on this machine only (RFC 6874 section 3).
+    return with_port(host.substr(0, host.find('%')), port);
 }
 
 std::string parse_url(std::string_view text, Url& url) {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <tuple>
+
 namespace {
 
 using tools::parse_url;
@@ -37,6 +39,18 @@ TEST(Url, TakesWhatPeopleWrite) {
         EXPECT_EQ(url.socket_path, row.socket_path) << row.text;
         EXPECT_EQ(url.target, row.target) << row.text;
         EXPECT_EQ(url.place(), row.place) << row.text;
+    }
+}
+
+TEST(Url, TheHostFieldIsTheSameButForAZone) {
+    for (const auto& [text, place, host_field] :
+         {std::tuple("ws://b:1", "b:1", "b:1"), std::tuple("[::1]", "[::1]:7788", "[::1]:7788"),
+          std::tuple("[fe80::1%eth0]:1/x", "[fe80::1%eth0]:1", "[fe80::1]:1"),
+          std::tuple("unix:/f", "unix:/f", "localhost")}) {
+        Url url;
+        EXPECT_EQ(parse_url(text, url), "");
+        EXPECT_EQ(url.place(), place);
+        EXPECT_EQ(url.host_field(), host_field);
     }
 }
 
