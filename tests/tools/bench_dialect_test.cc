@@ -125,6 +125,18 @@ TEST(Dialect, NatsIsAStreamOfText) {
                       Incoming::Kind::ping, Incoming::Kind::refused, Incoming::Kind::delivery});
 }
 
+TEST(Dialect, NatsWithALengthThatIsNone) {
+    const auto dialect = dialect_of(DialectKind::nats);
+    for (const std::string length :
+         {"-1", "x", "", "18446744073709551604", "99999999999999999999"}) {
+        const std::string line = "MSG bench.1 1 " + length + "\r\n";
+        const std::string text = line + "PONG\r\n";
+        std::string_view rest = text;
+        EXPECT_EQ(dialect->next(rest).kind, Incoming::Kind::refused) << length;
+        EXPECT_EQ(rest, "PONG\r\n");
+    }
+}
+
 TEST(Dialect, MqttIsAStreamOfPackets) {
     const auto dialect = dialect_of(DialectKind::mqtt);
     const std::string opened = opening(*dialect, subscriber, "b/+");

@@ -1,5 +1,7 @@
 #include "tools/bench/dialect.h"
 
+#include <charconv>
+
 #include "tools/bench/dialects.h"
 
 namespace bench {
@@ -150,9 +152,13 @@ Incoming NatsDialect::next(std::string_view& rest) const {
         if (line.starts_with("-ERR")) return {.kind = Incoming::Kind::refused, .payload = line};
         return {};
     }
-    size_t payload_bytes = 0;
-    for (const char digit : line.substr(line.rfind(' ') + 1)) {
-        payload_bytes = payload_bytes * 10 + static_cast<size_t>(digit - '0');
+    const std::string_view digits = line.substr(line.rfind(' ') + 1);
+    const char* const digits_end = digits.data() + digits.size();
+    uint32_t payload_bytes = 0;
+    const auto [parsed, error] = std::from_chars(digits.data(), digits_end, payload_bytes);
+    if (error != std::errc{} || parsed != digits_end) {
+        rest.remove_prefix(line_end + 2);
+        return {.kind = Incoming::Kind::refused, .payload = line};
     }
     const size_t begin = line_end + 2;
     if (rest.size() < begin + payload_bytes + 2) return {.kind = Incoming::Kind::need_more};
