@@ -339,16 +339,20 @@ Incoming WsClient::decode(bool& wants_more) {
 
 Incoming WsClient::wait(uint64_t deadline_ns, int also_readable_fd) {
     if (fd_ < 0) return lost();
+    bool has_received = false;
     while (true) {
         while (!undecoded_.empty()) {
             bool wants_more = false;
             const Incoming incoming = decode(wants_more);
             if (!wants_more) return incoming;
         }
+        // What comes may be nothing but pings, without a pause.
+        if (has_received && monotonic_ns() >= deadline_ns) return {.kind = Incoming::Kind::timeout};
         const Ready ready = poll_once(deadline_ns, also_readable_fd);
         if (ready.has_timed_out) return {.kind = Incoming::Kind::timeout};
         if (ready.is_socket_readable) {
             if (receive_some() == Progress::broken) return lost();
+            has_received = true;
         } else if (ready.is_other_readable) {
             return {.kind = Incoming::Kind::readable};
         }

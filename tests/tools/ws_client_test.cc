@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <string>
+#include <thread>
 
 #include "io/base/units.h"
 #include "tests/tools/fake_broker.h"
@@ -218,6 +219,31 @@ TEST(WsClient, AWaitEndsAtItsDeadline) {
     const uint64_t begin_ns = tools::monotonic_ns();
     EXPECT_EQ(client.wait(begin_ns + 30 * base::ns_per_ms, -1).kind, Incoming::Kind::timeout);
     EXPECT_GE(tools::monotonic_ns(), begin_ns + 30 * base::ns_per_ms);
+}
+
+TEST(WsClient, AWaitEndsAtItsDeadlineAlsoWhilePingsComeWithoutAPause) {
+    std::atomic<bool> is_over = false;
+    const FakeBroker broker([&](FakeConnection& connection, int) {
+        connection.accept();
+        std::string pings;
+        for (int count = 0; count < 1'000; ++count)
+            pings += FakeConnection::frame(Opcode::ping, "");
+        while (!is_over) {
+            connection.send_raw(pings);
+            static_cast<void>(connection.receive(0));
+        }
+    });
+    WsClient client(1);
+    ASSERT_EQ(client.connect(url_of(broker.url()), soon()).message, "");
+    const uint64_t begin_ns = tools::monotonic_ns();
+    std::thread end([&] {
+        tools::sleep_until(begin_ns + 3 * base::ns_per_s);
+        is_over = true;
+    });
+    EXPECT_EQ(client.wait(begin_ns + 100 * base::ns_per_ms, -1).kind, Incoming::Kind::timeout);
+    EXPECT_LT(tools::monotonic_ns(), begin_ns + 2 * base::ns_per_s);
+    is_over = true;
+    end.join();
 }
 
 TEST(WsClient, ConnectsToAUnixSocket) {
