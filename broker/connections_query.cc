@@ -7,7 +7,14 @@ namespace broker {
 
 using State = ConnectionState;
 
+namespace {
+
+constexpr const char* stopping_reason = "the broker is stopping";
+
+}  // namespace
+
 bool ConnectionsQuery::ask(base::Slot asker, const ConnectionsQuestion& question) {
+    CHECK(!is_draining_);
     if (question_) return false;
     const uint32_t shards_count = parts_.courier.shards_count();
     question_ = Question{.asker = asker,
@@ -25,6 +32,7 @@ bool ConnectionsQuery::ask(base::Slot asker, const ConnectionsQuestion& question
 }
 
 bool ConnectionsQuery::close(base::Slot asker, const ConnectionId& id) {
+    CHECK(!is_draining_);
     if (id.shard >= parts_.courier.shards_count()) {
         on_closed(asker, false);
     } else if (id.shard == parts_.courier.self()) {
@@ -35,6 +43,18 @@ bool ConnectionsQuery::close(base::Slot asker, const ConnectionId& id) {
         closings_.push_back({asker, id});
     }
     return true;
+}
+
+void ConnectionsQuery::drain() {
+    is_draining_ = true;
+    if (question_ && !question_->unasked.empty()) {
+        answers_.push_back({question_->asker, 503, stopping_reason});
+        question_.reset();
+    }
+    for (const Closing& closing : closings_) {
+        answers_.push_back({closing.asker, 503, stopping_reason});
+    }
+    closings_.clear();
 }
 
 std::vector<ConnectionsQuery::Answer> ConnectionsQuery::take_answers() {

@@ -13,6 +13,8 @@
 //  3. A shard answers at most one question of each shard at a time: a later one takes the place of
 //     an earlier one, whose asker has given it up.
 //  4. A turn looks at slots_per_turn_max slots, whatever is asked.
+//  5. After drain() nothing is asked of another shard any more, which may be gone by then; what was
+//     asked before is answered (Shutdown).
 // Limits: ConnectionsQuestion::limit_max rows of an answer; closings_max closings that wait for
 // room in a lane.
 #pragma once
@@ -57,10 +59,16 @@ class ConnectionsQuery {
     // closings wait.
     [[nodiscard]] bool close(base::Slot asker, const ConnectionId& id);
 
+    // The broker stops: no more is asked, and what could not be yet is answered 503.
+    void drain();
+    bool is_draining() const { return is_draining_; }
+    // Whether another shard, or this one, waits for what this one is to answer.
+    bool is_answering() const { return !scans_.empty(); }
+
     struct Answer {
         base::Slot asker;  // which may be gone
-        uint16_t status;   // 200 with JSON, 504; of a closing 204 or 404
-        std::string body;  // of 404 and 504 the reason
+        uint16_t status;   // 200 with JSON, 503, 504; of a closing 204, 404, 503
+        std::string body;  // of 404 and more the reason
     };
     // Those that have become complete since the last call.
     [[nodiscard]] std::vector<Answer> take_answers();
@@ -120,6 +128,7 @@ class ConnectionsQuery {
 
     Parts parts_;
     uint32_t last_token_ = 0;  // of questions of this shard
+    bool is_draining_ = false;
     std::optional<Question> question_;
     std::vector<Scan> scans_;
     std::vector<Closing> closings_;

@@ -591,12 +591,14 @@ bool HttpSurface::serve_connections(base::Slot slot, Connection& connection,
         return true;
     };
     std::string_view id_text = request.path.substr(connections_path.size());
+    const auto refuse_stopping = [&] { return refuse_with(503, stopping_reason, retry_after); };
     bool is_asked = false;
     if (id_text.empty()) {
         if (!is_read(request)) return refuse_with(405, "only GET and HEAD", only_reads);
         ConnectionsQuestion question;
         const std::string_view error = parse_connections_question(request.query, question);
         if (!error.empty()) return refuse_with(400, error);
+        if (connections_query_.is_draining()) return refuse_stopping();
         is_asked = connections_query_.ask(slot, question);
     } else {
         if (id_text.front() != '/') return false;
@@ -604,6 +606,7 @@ bool HttpSurface::serve_connections(base::Slot slot, Connection& connection,
         if (request.method != "DELETE") return refuse_with(405, "only DELETE", only_deletes);
         const std::optional<ConnectionId> id = parse_connection_id(id_text);
         if (!id) return refuse_with(400, "an id looks like 1-42-7, as /api/connections tells it");
+        if (connections_query_.is_draining()) return refuse_stopping();
         is_asked = connections_query_.close(slot, *id);
     }
     if (!is_asked) {
@@ -618,8 +621,9 @@ void HttpSurface::answer(const ConnectionsQuery::Answer& answer) {
     if (connection == nullptr || connection->state != State::http) return;
     connection->http->awaits_answer = false;
     if (answer.status >= 400) {
+        const std::string_view fields = answer.status == 503 ? retry_after : std::string_view();
         respond_error(answer.asker, *connection, answer.status, code_of_status(answer.status),
-                      answer.body);
+                      answer.body, fields);
     } else {
         respond(answer.asker, *connection,
                 {.status = answer.status, .content_type = json_type, .body = answer.body});

@@ -207,7 +207,7 @@ Shard::Impl::Impl(const ShardContext& shard_context)
                 context.id, listeners_count),
       shedding(context.reactor, connections, outbox, lifecycle, http, shortages, metrics),
       shutdown({context.reactor, connections, outbox, lifecycle, http, session, joins, replays,
-                courier, prng, settings},
+                connections_query, courier, prng, settings},
                listeners_count) {
     for (uint16_t listener = 0; listener < listeners_count; ++listener) {
         context.reactor.accept_start(listener);

@@ -60,9 +60,12 @@ void Shutdown::advance() {
     } else {
         close_some();
     }
-    if (!caught_up_was_told_ && !parts_.replays.is_reading_streams()) tell_caught_up();
+    const bool is_busy =
+        parts_.replays.is_reading_streams() || parts_.connections_query.is_answering();
+    if (!caught_up_was_told_ && !is_busy) tell_caught_up();
     if (parts_.connections.size() > 0 || listeners_open_ > 0) return;
-    if (!is_late && (parts_.courier.owes() || caught_up_count_ < others_count_)) return;
+    const bool is_heard = caught_up_was_told_ && caught_up_count_ == others_count_;
+    if (!is_late && (parts_.courier.owes() || !is_heard)) return;
     // What was told in this turn wakes the others only with the next one.
     if (has_told_) return;
     phase_ = Phase::stopped;
@@ -124,6 +127,7 @@ void Shutdown::begin_quiescing() {
     parts_.session.drain();
     parts_.replays.drain();
     parts_.joins.stop();
+    parts_.connections_query.drain();
     const io::ShardId self = parts_.courier.self();
     for (io::ShardId shard = 0; shard <= others_count_; ++shard) {
         if (shard != self) parts_.courier.tell_quiesced(shard);
@@ -139,8 +143,8 @@ void Shutdown::begin_draining() {
     }
 }
 
-// Nothing is sequenced any more, so no stream can fall behind again, and this shard will ask no
-// other one for history.
+// Nothing is sequenced any more, so no stream can fall behind again; this shard will ask no other
+// one for history, and has answered what others asked it.
 void Shutdown::tell_caught_up() {
     caught_up_was_told_ = true;
     has_told_ = true;

@@ -15,7 +15,8 @@
 //              sequenced                                           acknowledged is queued
 //   closing    whoever has read its queue is closed with 1001, at  no connection, no listener,
 //              a pace; slow streams are read from history to       nothing owed to another shard,
-//              and their end, and then `caught_up` goes to all shards  all shards have caught up
+//              their end, others' questions are answered, and      all shards have caught up
+//              then `caught_up` goes to all shards
 //   stopped    –
 //
 // The deadline, drain-timeout after the end of delaying, ends each phase, and cuts the connections
@@ -33,6 +34,7 @@
 #include <cstdint>
 #include <string>
 
+#include "broker/connections_query.h"
 #include "broker/courier.h"
 #include "broker/http_surface.h"
 #include "broker/joins.h"
@@ -60,6 +62,7 @@ class Shutdown {
         Session& session;
         Joins& joins;
         Replays& replays;
+        ConnectionsQuery& connections_query;
         Courier& courier;
         base::Prng& prng;
         const Settings& settings;

@@ -234,6 +234,96 @@ TEST_P(ConnectionsQueryTest, AStopInTheMiddleLeavesNothing) {
     EXPECT_TRUE(world_.is_stopped());
 }
 
+// The other shards are done before all is asked: what they can not answer any more is refused.
+TEST(ConnectionsQuery, WhatIsAskedDuringAStopDoesNotHoldItUp) {
+    for (const std::string_view question :
+         {"GET /api/connections", "DELETE /api/connections/1-5-1"}) {
+        World world({.shards_count = 2});
+        const Peer admin = world.connect();
+        for (int count = 0; count < 20; ++count) {
+            admin.socket().inbound +=
+                std::string(question) + " HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        }
+        world.turn(0);
+        world.request(io::Request::stop);
+        world.settle();
+        std::vector<std::string> statuses;
+        for (std::string status = status_of(admin.take_response()); !status.empty();
+             status = status_of(admin.take_response())) {
+            statuses.push_back(status);
+        }
+        ASSERT_GE(statuses.size(), 2u);
+        EXPECT_EQ(statuses.front(), question.starts_with("GET") ? "200" : "404");
+        EXPECT_EQ(statuses.back(), "503");
+        EXPECT_EQ(std::count(statuses.begin(), statuses.end(), "504"), 0);
+        admin.finish();
+        EXPECT_TRUE(world.is_stopped());
+        EXPECT_TRUE(world.mesh().forward(0, 1).is_empty());
+    }
+}
+
+TEST(ConnectionsQuery, WhatFoundNoRoomBeforeAStopIsRefused) {
+    WorldOptions options{.shards_count = 2};
+    options.settings.lane_bytes = 8 * base::kib;
+    World world(options);
+    std::vector<Peer> askers;
+    const auto turn_first = [&] {
+        for (int count = 0; count < 10; ++count) world.turn(0);
+    };
+    // The other shard hangs until its lane is full, and more wait than may.
+    std::string response;
+    while (response.empty()) {
+        askers.emplace_back(world, 0, world.kernel().connect(0));
+        askers.back().socket().inbound = request("DELETE", "/api/connections/1-5-1");
+        turn_first();
+        response = askers.back().take_response();
+    }
+    EXPECT_NE(response.find("other such requests"), std::string::npos) << response;
+    world.request(io::Request::stop);
+    turn_first();
+    size_t stopping_count = 0;
+    for (const Peer& asker : askers) {
+        response = asker.take_response();
+        if (response.empty()) continue;  // in the lane
+        EXPECT_EQ(status_of(response), "503");
+        EXPECT_NE(response.find("the broker is stopping"), std::string::npos) << response;
+        EXPECT_NE(response.find("Retry-After: "), std::string::npos);
+        ++stopping_count;
+    }
+    EXPECT_EQ(stopping_count, ConnectionsQuery::closings_max);
+    world.settle();
+    for (const Peer& asker : askers) asker.finish();
+    EXPECT_TRUE(world.is_stopped());
+}
+
+// The rows of one list take several turns of the asking shard to arrive.
+TEST(ConnectionsQuery, AShardStopsWhenAllRowsAreHandedOver) {
+    WorldOptions options{.shards_count = 2};
+    options.settings.lane_bytes = 8 * base::kib;
+    World world(options);
+    const Peer admin = world.connect();
+    std::vector<Peer> others;
+    for (int count = 0; count < 1'000; ++count) {
+        others.emplace_back(world, 1, world.kernel(1).connect(0));
+    }
+    world.settle();
+    admin.socket().inbound = request("GET", "/api/connections?limit=1000");
+    world.turn(0);
+    world.turn(1);
+    world.request(io::Request::stop);
+    for (const Peer& other : others) other.socket().error = ECONNRESET;
+    for (int count = 0; count < 10; ++count) world.turn(1);
+    EXPECT_TRUE(others.back().is_closed());
+    for (int count = 0; count < 100; ++count) {
+        for (const io::ShardId id : {0u, 1u}) {
+            if (!world.shard(id).is_stopped()) world.turn(id);
+        }
+    }
+    EXPECT_EQ(members(admin.take_response(), "id").size(), 1'000u);
+    admin.finish();
+    EXPECT_TRUE(world.is_stopped());
+}
+
 TEST(ConnectionsQuery, AScanIsSpreadOverTurns) {
     World world;
     const Peer admin = world.connect();
