@@ -7,6 +7,7 @@
 #include "io/base/check.h"
 #include "tests/sim/client.h"
 #include "tests/sim/hostile.h"
+#include "tests/sim/operator.h"
 #include "tests/sim/poster.h"
 
 namespace sim {
@@ -116,6 +117,8 @@ PeersFactory public_of(const Scenario& scenario) {
                     peers.push_back(std::make_unique<Hostile>(surroundings, name, seed));
                 } else if (kind == PeerKind::poster) {
                     peers.push_back(std::make_unique<Poster>(surroundings, name, seed));
+                } else if (kind == PeerKind::operating) {
+                    peers.push_back(std::make_unique<Operator>(surroundings, name, seed));
                 } else {
                     peers.push_back(std::make_unique<Client>(surroundings, name, seed,
                                                              draw_habits(kind, prng)));

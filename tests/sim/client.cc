@@ -14,7 +14,8 @@ Habits draw_habits(PeerKind kind, base::Prng& prng) {
     switch (kind) {
         case PeerKind::behaved:
         case PeerKind::hostile:
-        case PeerKind::poster: break;
+        case PeerKind::poster:
+        case PeerKind::operating: break;
         case PeerKind::slow:
             habits.may_be_slow = true;
             habits.may_be_silent = true;
@@ -162,6 +163,7 @@ void Client::begin() {
     subscriptions_.clear();
     has_refusals_ = false;
     goodbye_code_.clear();
+    come_back_at_ns_ = 0;
     series_ = around_.scenario.limits.has_rates() && prng_.below(2) == 0 ? 1 : 0;
     announced_left_ = 0;
     swapped_.clear();
@@ -215,6 +217,7 @@ void Client::read_handshake() {
     SessionTraits traits;
     traits.may_be_slow = habits_.may_be_slow || around_.scenario.may_be_slow;
     traits.may_be_silent = habits_.may_be_silent || around_.scenario.may_be_silent;
+    traits.connection = wire_.id();
     session_ =
         around_.oracle.session_begin(name_ + "#" + std::to_string(++sessions_count_), traits);
     state_ = State::open;
@@ -252,8 +255,11 @@ void Client::on_close(uint16_t code) {
     if (side_.has_unread()) complain("got bytes after the Close frame");
     if (!codec::is_close_code_sendable(code)) complain("got close code " + std::to_string(code));
     const bool is_unannounced = (code == 4100 && goodbye_code_ != "slow_consumer") ||
-                                (code == 4101 && goodbye_code_ != "rate_limited");
+                                (code == 4101 && goodbye_code_ != "rate_limited") ||
+                                (code == 4102 && goodbye_code_ != "closed_by_operator");
     if (is_unannounced) complain("is not told when to come back");
+    const bool is_later = code >= 4100 && code < 4200 && habits_.heeds_refusals;
+    if (is_later) come_back_at_ns_ = now_ns() + goodbye_retry_ms_ * base::ns_per_ms;
     if (!is_close_sent_) wire_.queue(make_close(prng_, code, ""));
     end_session(code);
     wire_.finish();
@@ -266,6 +272,7 @@ void Client::on_over() {
     wire_.close();
     state_ = State::absent;
     next_action_ns_ = now_ns() + prng_.below(habits_.think_ns_max + 1);
+    next_action_ns_ = std::max(next_action_ns_, come_back_at_ns_);
 }
 
 void Client::end_session(uint16_t code) {

@@ -104,6 +104,7 @@ class Client final : public Peer {
 
     // A frame's text after the planted mistakes.
     void on_object(const std::string& text);
+    void on_goodbye(const Members& members);
     void on_welcome(const Members& members);
     void on_answer(std::string_view op, const Members& members);
     void on_error(const Waiting& waiting, const Members& members);
@@ -163,7 +164,9 @@ class Client final : public Peer {
     std::map<std::string, Subscriber::Id, std::less<>> subscriptions_;  // the same, once answered
     bool has_refusals_ = false;  // of subscriptions, on this connection
     std::string goodbye_code_;
-    uint32_t series_ = 0;  // of its publishes; 0: none
+    uint64_t goodbye_retry_ms_ = 0;
+    uint64_t come_back_at_ns_ = 0;  // not before
+    uint32_t series_ = 0;           // of its publishes; 0: none
     uint64_t announced_left_ = 0;
     std::vector<Bookmark> bookmarks_;  // of the connection before
     ToldCursor older_;                 // and the cursor of its end

@@ -42,8 +42,7 @@ void Client::on_object(const std::string& text) {
         return;
     }
     if (op == "goodbye") {  // also of a connection that ends before its welcome has left
-        goodbye_code_ = text_of(members, "code");
-        if (number_of(members, "retry_ms") == 0) complain("got no time: " + trace_text_);
+        on_goodbye(members);
         return;
     }
     if (!is_welcomed_) complain("got before the welcome: " + text);
@@ -64,6 +63,16 @@ void Client::on_object(const std::string& text) {
     } else if (op != "heartbeat") {
         on_answer(op, members);
     }
+}
+
+void Client::on_goodbye(const Members& members) {
+    goodbye_code_ = text_of(members, "code");
+    goodbye_retry_ms_ = number_of(members, "retry_ms");
+    const bool has_bounds =
+        goodbye_code_ == "slow_consumer" || goodbye_code_ == "closed_by_operator";
+    const bool is_within = goodbye_retry_ms_ >= 1'000 && goodbye_retry_ms_ <= 5'000;
+    if (goodbye_retry_ms_ == 0 || (has_bounds && !is_within))
+        complain("got no time: " + trace_text_);
 }
 
 void Client::on_welcome(const Members& members) {

@@ -366,9 +366,14 @@ void Hostile::on_close(uint16_t code) {
     const bool is_slow = code == 4100 && (scenario.may_be_slow || offence_.answers_expected > 1);
     // It may have been reading nothing for a while.
     const bool is_silent = code == 4200;
-    if (!is_expected && !is_stop && !is_slow && !is_silent) {
+    const bool is_operated = code == 4102 && is_closing_asked();
+    if (!is_expected && !is_stop && !is_slow && !is_silent && !is_operated) {
         complain("closed with " + std::to_string(code) + ", expected " +
                  std::to_string(offence_.close_expected));
+    }
+    if (is_operated) {
+        if (goodbye_code_ != "closed_by_operator") complain("closed with 4102 without a goodbye");
+        around_.oracle.count_closed(code);
     }
     if (code == 4101) {
         rates_->closed_for_rate();
@@ -384,6 +389,10 @@ void Hostile::on_close(uint16_t code) {
     } else {
         wire_.finish();
     }
+}
+
+bool Hostile::is_closing_asked() const {
+    return around_.oracle.operations().is_closing_asked(wire_.id());
 }
 
 void Hostile::babble() {
@@ -404,8 +413,8 @@ bool Hostile::was_answered_in_vain() {
 void Hostile::on_over() {
     const Scenario& scenario = around_.scenario;
     const bool is_excused = wire_.is_broken_by_fault() || state_ == State::handshake ||
-                            around_.oracle.is_stopping() || scenario.may_be_slow ||
-                            scenario.may_be_silent;
+                            around_.oracle.is_stopping() || is_closing_asked() ||
+                            scenario.may_be_slow || scenario.may_be_silent;
     if (!is_answered_ && !is_excused && !was_answered_in_vain()) {
         complain("the connection ended without an answer");
     }

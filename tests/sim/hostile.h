@@ -57,6 +57,7 @@ class Hostile final : public Peer {
     void on_over();
     void look_whether_given_up();
     bool was_answered_in_vain();
+    bool is_closing_asked() const;  // by an operator
     void go();
     [[noreturn]] void complain(const std::string& text) const;
 

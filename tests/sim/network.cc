@@ -1,6 +1,7 @@
 #include "tests/sim/network.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstring>
 
 #include "io/base/check.h"
@@ -62,6 +63,27 @@ bool Pipe::is_at_end(uint64_t now_ns) const {
 uint64_t Pipe::next_due_ns() const {
     if (!segments_.empty()) return segments_.front().due_ns;
     return is_finished_ ? last_due_ns_ : base::never_ns;
+}
+
+uint32_t address_of(ConnectionId id) {
+    CHECK(id < 1u << 24);
+    return 10u << 24 | id;
+}
+
+std::optional<ConnectionId> connection_of_address(std::string_view address) {
+    uint32_t bits = 0;
+    const char* at = address.data();
+    const char* const end = at + address.size();
+    for (uint32_t index = 0; index < 4; ++index) {
+        if (index > 0 && (at == end || *at++ != '.')) return std::nullopt;
+        uint8_t byte = 0;
+        const std::from_chars_result read = std::from_chars(at, end, byte);
+        if (read.ec != std::errc()) return std::nullopt;
+        at = read.ptr;
+        bits = bits << 8 | byte;
+    }
+    if (at != end || bits >> 24 != 10) return std::nullopt;
+    return bits & 0xffffff;
 }
 
 Network::Network(Clock& clock, Faults& faults, uint32_t shards_count, Plant plant, uint64_t seed)
@@ -183,6 +205,7 @@ uint32_t Network::room_to_peer(const Connection& connection) const {
 
 uint32_t Network::take_from_broker(Connection& connection, std::span<const uint8_t> bytes) {
     const uint64_t due_ns = clock_.now_ns + connection.latency_ns;
+    connection.has_spoken = true;
     if (connection.is_peer_gone && !connection.is_vanished) {
         // Bytes for a process that is gone are answered with a reset.
         connection.broken_for_broker_at_ns =

@@ -16,8 +16,10 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "io/base/units.h"
@@ -87,6 +89,10 @@ class Pipe {
 using ConnectionId = uint32_t;
 inline constexpr ConnectionId no_connection = UINT32_MAX;
 
+// Every peer has an address of its own: 10.a.b.c, with the bytes of the connection's number.
+uint32_t address_of(ConnectionId id);
+std::optional<ConnectionId> connection_of_address(std::string_view address);
+
 struct ConnectionOptions {
     uint32_t to_broker_bytes = 65'536;
     uint32_t to_peer_bytes = 65'536;
@@ -115,6 +121,7 @@ struct Connection {
     bool is_broken_by_fault = false;       // neither side wanted this end
     bool is_peer_gone = false;             // the peer closed, or vanished
     bool is_vanished = false;              // without a word: nothing is read, nothing is answered
+    bool has_spoken = false;               // the broker, on it: it has surely been accepted
     bool is_shut_by_broker = false;        // its write direction
     bool is_closed_by_broker = false;
     uint64_t closed_at_ns = base::never_ns;  // by the broker

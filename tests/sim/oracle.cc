@@ -78,6 +78,10 @@ void Oracle::delivered(SessionId id, std::string_view topic, codec::PayloadKind 
     Session& session = sessions_[id];
     const MessageId number = ledger_.seen(session.name, topic, kind, bytes, place);
     ++counts_.deliveries;
+    if (operations_.was_closed_before(session.traits.connection, ledger_.at(number).sent_step)) {
+        violated("operator", session.name + " got " + ledger_.describe(number) +
+                                 " although an operator was told before that it is closed");
+    }
     if (session.subscriber.delivered(number) == Subscriber::Arrival::announced) {
         ++counts_.replayed;
         return;
@@ -184,9 +188,11 @@ void Oracle::session_end(SessionId id, const Ending& ending) {
 void Oracle::check_ending(const Session& session, const Ending& ending) const {
     const std::string what = session.name + " was closed with " + std::to_string(ending.close_code);
     if (session.traits.is_hostile) return;
+    const bool is_operated = operations_.is_closing_asked(session.traits.connection);
     switch (ending.close_code) {
         case 0:
-            if (ending.is_by_fault || ending.is_by_peer) return;
+            // What an operator wants closed once more, on its way out, is cut.
+            if (ending.is_by_fault || ending.is_by_peer || is_operated) return;
             if (session.traits.may_be_slow || session.traits.may_be_silent) return;
             if (has_jumped_in_stop_ && clock_.now_ns >= cut_at_ns_) return;
             violated("P7", session.name + " lost its connection without a Close frame");
@@ -207,6 +213,9 @@ void Oracle::check_ending(const Session& session, const Ending& ending) const {
             if (session.subscriber.can_be_cut_off()) return;
             violated("P6", what + " (slow consumer), which no policy of its topics says");
         case 4101: session.rates.closed_for_rate(); return;
+        case 4102:
+            if (is_operated) return;
+            violated("operator", what + " although no operator asked for it");
         case 4200:
             if (session.traits.may_be_silent) return;
             violated("P6", what + " (heartbeat) although it answers every ping");

@@ -1,9 +1,10 @@
 // Oracle: a simple model of what the broker promised (ARCHITECTURE.md, P1 to P8; PROTOCOL.md), told
 // by the peers what they sent and what they saw. It knows nothing of the broker's inside.
 //
-// It has four parts: the Ledger of all messages and their places, a Subscriber for each session,
+// It has five parts: the Ledger of all messages and their places, a Subscriber for each session,
 // which knows what is owed to it, the Rates of each session, which know whether it was refused
-// justly, and here: the order as subscribers saw it, and how sessions end.
+// justly, the Operations, which know whom operators closed, and here: the order as subscribers saw
+// it, and how sessions end.
 //
 // How order is checked without seeing the broker's order: two messages of one topic that a
 // subscriber sees one after the other, while it stayed subscribed, are neighbours in the topic's
@@ -31,6 +32,7 @@
 #include "tests/sim/history_page.h"
 #include "tests/sim/ledger.h"
 #include "tests/sim/network.h"
+#include "tests/sim/operations.h"
 #include "tests/sim/rates.h"
 #include "tests/sim/scenario.h"
 #include "tests/sim/subscriber.h"
@@ -42,6 +44,7 @@ struct SessionTraits {
     bool is_hostile = false;     // breaks rules; anything legal may end it
     bool may_be_slow = false;    // its backlog may pass the limits: 4100
     bool may_be_silent = false;  // may fail to answer pings in time: 4200
+    ConnectionId connection = no_connection;
 };
 
 // How a connection ended, as the peer saw it.
@@ -62,7 +65,7 @@ struct Publish {
 class Oracle {
   public:
     Oracle(const Clock& clock, const Limits& limits)
-        : clock_(clock), ledger_(clock, limits), limits_(limits) {}
+        : clock_(clock), ledger_(clock, limits), limits_(limits), operations_(clock) {}
 
     SessionId session_begin(std::string name, const SessionTraits& traits);
     void session_end(SessionId session, const Ending& ending);
@@ -74,6 +77,8 @@ class Oracle {
                               bool is_duplicate = false);
     void publish_refused(MessageId message);
 
+    Operations& operations() { return operations_; }
+    const Operations& operations() const { return operations_; }
     Rates& rates(SessionId session) { return sessions_[session].rates; }
     Subscriber& subscriber(SessionId session) { return sessions_[session].subscriber; }
     Subscriber::Id subscribe_sent(SessionId session, const std::vector<std::string>& filters,
@@ -149,6 +154,7 @@ class Oracle {
     const Clock& clock_;
     Ledger ledger_;
     const Limits& limits_;
+    Operations operations_;
     std::vector<Session> sessions_;
     std::vector<Neighbours> neighbours_;  // by message
     uint64_t stop_step_ = UINT64_MAX;

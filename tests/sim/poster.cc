@@ -1,7 +1,6 @@
 #include "tests/sim/poster.h"
 
 #include <algorithm>
-#include <charconv>
 #include <optional>
 
 #include "tests/sim/payloads.h"
@@ -24,16 +23,6 @@ std::string percent_encode(base::Prng& prng, std::string_view topic) {
         encoded.push_back(digits[byte & 15]);
     }
     return encoded;
-}
-
-// The number of a field of a response's head; none where there is no such field.
-std::optional<uint64_t> field_of(std::string_view head, std::string_view name) {
-    const size_t at = head.find(name);
-    if (at == std::string_view::npos) return std::nullopt;
-    uint64_t number = 0;
-    const std::string_view rest = head.substr(at + name.size());
-    std::from_chars(rest.data(), rest.data() + rest.size(), number);
-    return number;
 }
 
 }  // namespace
@@ -116,26 +105,14 @@ void Poster::read_responses() {
 }
 
 bool Poster::read_response() {
-    const size_t end = incoming_.find("\r\n\r\n");
-    if (end == std::string::npos) return false;
-    const std::string head = incoming_.substr(0, end + 2);
-    const std::optional<uint64_t> length = field_of(head, "Content-Length: ");
-    Response response;
-    if (!head.starts_with("HTTP/1.1 ") || !length) {
-        violated("P7", name_ + " got a response that is none: " + head);
-    }
-    std::from_chars(head.data() + 9, head.data() + 12, response.status);
-    if (incoming_.size() < end + 4 + *length) return false;
-    trace("got " + incoming_.substr(0, end + 4 + *length));
-    response.is_last = head.find("Connection: close\r\n") != std::string::npos;
-    response.retry_after_s = field_of(head, "Retry-After: ").value_or(0);
-    response.body = incoming_.substr(end + 4, *length);
-    incoming_.erase(0, end + 4 + *length);
-    on_response(response);
+    const std::optional<HttpAnswer> answer = take_http_answer(name_, incoming_, false);
+    if (!answer) return false;
+    trace("got " + std::to_string(answer->status) + " " + answer->body);
+    on_response(*answer);
     return true;
 }
 
-void Poster::on_response(const Response& response) {
+void Poster::on_response(const HttpAnswer& response) {
     const Post post = waiting_.front();
     waiting_.pop_front();
     if (response.is_last) is_refused_ = true;
@@ -156,12 +133,13 @@ void Poster::on_response(const Response& response) {
     waiting_.clear();
 }
 
-void Poster::on_rate_limited(const Post& post, const Response& response) {
+void Poster::on_rate_limited(const Post& post, const HttpAnswer& response) {
     Oracle& oracle = around_.oracle;
-    oracle.rates(session_).refused(post.ask, response.retry_after_s, Rates::Unit::seconds);
+    const uint64_t retry_after_s = response.retry_after_s.value_or(0);
+    oracle.rates(session_).refused(post.ask, retry_after_s, Rates::Unit::seconds);
     oracle.count_refused_for_rate();
     oracle.publish_refused(post.message);
-    next_action_ns_ = std::max(next_action_ns_, now_ns() + response.retry_after_s * base::ns_per_s);
+    next_action_ns_ = std::max(next_action_ns_, now_ns() + retry_after_s * base::ns_per_s);
 }
 
 void Poster::acknowledged(MessageId message, std::string_view body) {

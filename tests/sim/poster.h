@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 
+#include "tests/sim/http_answer.h"
 #include "tests/sim/peer.h"
 
 namespace sim {
@@ -34,15 +35,8 @@ class Poster final : public Peer {
         MessageId message = no_message;
         Rates::Id ask = 0;
     };
-    struct Response {
-        uint32_t status = 0;
-        bool is_last = false;  // the connection closes after it
-        uint64_t retry_after_s = 0;
-        std::string body;
-    };
-
-    void on_response(const Response& response);
-    void on_rate_limited(const Post& post, const Response& response);
+    void on_response(const HttpAnswer& response);
+    void on_rate_limited(const Post& post, const HttpAnswer& response);
     void acknowledged(MessageId message, std::string_view body);
     void end(bool is_by_broker);
 

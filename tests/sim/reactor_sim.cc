@@ -33,12 +33,12 @@ uint64_t hash_bytes(uint64_t hash, std::span<const uint8_t> bytes) {
     return std::rotl(hash ^ rest, 29) * 0x9e3779b97f4a7c15;
 }
 
-io::PeerAddress address_of(ConnectionId connection) {
+io::PeerAddress peer_address_of(ConnectionId connection) {
     io::PeerAddress peer{};
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_port = htons(static_cast<uint16_t>(1'024 + connection % 60'000));
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_addr.s_addr = htonl(address_of(connection));
     std::memcpy(&peer.storage, &address, sizeof address);
     peer.length = sizeof address;
     return peer;
@@ -218,7 +218,7 @@ void Kernel::hand_out(const Completion& completion) {
     switch (event.op) {
         case io::Op::accept:
             if (event.result == 0) {
-                peers_.push_back(address_of(completion.connection));
+                peers_.push_back(peer_address_of(completion.connection));
                 event.peer = &peers_.back();
             } else {
                 listeners_[event.listener].is_asked = false;

@@ -65,9 +65,9 @@ void draw_machine(base::Prng& prng, Scenario& scenario) {
 }
 
 void draw_peers(base::Prng& prng, Scenario& scenario) {
-    constexpr uint32_t counts_max[peer_kinds_count] = {8, 4, 2, 4, 4, 4, 3, 4};
+    constexpr uint32_t counts_max[] = {8, 4, 2, 4, 4, 4, 3, 4};  // operators come last of all
     const auto behaved = static_cast<uint32_t>(PeerKind::behaved);
-    for (uint32_t kind = 0; kind < peer_kinds_count; ++kind) {
+    for (uint32_t kind = 0; kind < std::size(counts_max); ++kind) {
         const uint32_t count = static_cast<uint32_t>(prng.below(counts_max[kind] + 1));
         // Half of the kinds are absent, so that a seed can also be calm.
         const bool is_present = kind == behaved || prng.below(2) == 0;
@@ -183,6 +183,7 @@ const char* name_of(PeerKind kind) {
         case PeerKind::hostile: return "hostile";
         case PeerKind::poster: return "poster";
         case PeerKind::returning: return "returning";
+        case PeerKind::operating: return "operator";
     }
     return "";
 }
@@ -211,6 +212,11 @@ Scenario draw_scenario(uint64_t seed, const ScenarioOptions& options) {
         scenario.limits.inbound_bytes_per_second = draw_one(prng, {1'024, 4 * 1'024, 16 * 1'024});
     }
     if (prng.below(4) == 0) draw_rates(prng, scenario.limits);
+    constexpr uint32_t operators_max = 3;
+    if (prng.below(3) == 0) {
+        scenario.peers_count[static_cast<uint32_t>(PeerKind::operating)] =
+            static_cast<uint32_t>(prng.between(1, operators_max));
+    }
 
     // A queue stays short when the limit is far above all that this few peers can publish in the
     // time that the bytes take; otherwise the limit may be met by anybody, and the oracle must not

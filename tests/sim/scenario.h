@@ -74,9 +74,10 @@ enum class PeerKind : uint8_t {
     churning,
     hostile,
     poster,
-    returning
+    returning,
+    operating,
 };
-inline constexpr uint32_t peer_kinds_count = 8;
+inline constexpr uint32_t peer_kinds_count = 9;
 const char* name_of(PeerKind kind);
 
 struct Scenario {

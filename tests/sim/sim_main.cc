@@ -175,6 +175,14 @@ void print_totals(const sim::Totals& totals, double seconds) {
     }
     line("missed by slow consumers", totals.oracle.missed);
     line("pages of history", totals.oracle.history_pages);
+    line("lists of connections", totals.operations.lists);
+    line("of these complete", totals.operations.lists_complete);
+    line("rows of lists", totals.operations.rows);
+    line("closed by operators", totals.operations.closings);
+    line("closed in vain", totals.operations.closings_in_vain);
+    line("operators turned away", totals.operations.turned_away);
+    line("operators given up", totals.operations.timed_out);
+    line("operators' mistakes", totals.operations.refused);
     line("bytes to peers", totals.bytes_to_peers);
     line("sends cut short", totals.sends_partial);
     line("broken by faults", totals.oracle.broken_by_fault);
@@ -211,7 +219,11 @@ bool check_marks(const sim::Totals& totals) {
                  {"message was dropped", totals.oracle.stream_gaps_by_code.count("slow_consumer")},
                  {"stream fell behind its history",
                   totals.oracle.stream_gaps_by_code.count("slow_consumer, nobody knows how many")},
-                 {"page of history was read", totals.oracle.history_pages}};
+                 {"page of history was read", totals.oracle.history_pages},
+                 {"list of all connections was read", totals.operations.lists_complete},
+                 {"connection was closed by an operator", totals.oracle.closed_by_code.count(4102)},
+                 {"operator was told that nobody is there", totals.operations.closings_in_vain},
+                 {"operator was turned away", totals.operations.turned_away}};
     for (const auto& mark : marks) {
         if (mark.count > 0) continue;
         std::fprintf(stderr, "sim: no %s\n", mark.name);

@@ -58,6 +58,7 @@ void Totals::add(const Totals& other) {
     oracle.broken_by_fault += other.oracle.broken_by_fault;
     for (const auto& [code, count] : other.oracle.closed_by_code)
         oracle.closed_by_code[code] += count;
+    operations.add(other.operations);
 }
 
 World::World(const Scenario& scenario, Plant plant, std::function<void(const std::string&)> trace)
@@ -368,6 +369,7 @@ Totals World::totals() const {
     totals.virtual_ns = clock_.now_ns;
     totals.faults = faults_.counts();
     totals.oracle = oracle_.counts();
+    totals.operations = oracle_.operations().counts();
     for (const Member& member : members_) {
         totals.events += member.kernel->events_count();
         totals.sends_partial += member.kernel->sends_partial_count();

@@ -66,6 +66,7 @@ struct Totals {
     uint64_t evicted = 0;  // those who vanished
     FaultCounts faults{};
     Oracle::Counts oracle;
+    Operations::Counts operations;
 
     void add(const Totals& other);
 };
