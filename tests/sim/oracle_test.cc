@@ -762,6 +762,19 @@ TEST_F(SlowOracleTest, TheGapsTellAsManyAsAreMissing) {
     EXPECT_EQ(broken_by([&] { oracle.audit(); }), "gap");  // one too many
 }
 
+TEST_F(SlowOracleTest, AGapIsOfThoseWhoWereAnsweredBeforeIt) {
+    subscribe_now(slow, "drop/#", 0);
+    for (int count = 0; count < 3; ++count) acknowledged("drop/a");
+    ++clock.step;
+    const Subscriber::Id again = oracle.subscribe_sent(slow, {"drop/#"});
+    // Both are read at once.
+    tell(gap_in("drop/#", "slow_consumer", 3, "drop/a"));
+    oracle.subscribed(slow, again, {.cursor = {.epoch = "e", .cursor = {}}});
+    EXPECT_EQ(broken_by([&] { oracle.audit(); }), "");
+    oracle.gap(slow, std::nullopt, gap_in("drop/#", "slow_consumer", 1, "drop/a"));
+    EXPECT_EQ(broken_by([&] { oracle.audit(); }), "gap");
+}
+
 TEST_F(SlowOracleTest, OfConflatedTopicsTheNewestArrives) {
     subscribe_now(slow, "newest", 0);
     const MessageId first = acknowledged_at("newest", 1);

@@ -30,10 +30,11 @@ bool StreamGaps::is_excused(MessageId message, bool is_newest) const {
     });
 }
 
-StreamGaps::Sum StreamGaps::sum_of(uint32_t filter, uint64_t since_step) const {
+StreamGaps::Sum StreamGaps::sum_of(uint32_t filter, size_t first) const {
     Sum sum;
-    for (const Gap& gap : gaps_) {
-        if (gap.filter != filter || gap.step < since_step) continue;
+    for (size_t index = first; index < gaps_.size(); ++index) {
+        const Gap& gap = gaps_[index];
+        if (gap.filter != filter) continue;
         sum.messages_count += gap.missed.value_or(0);
         sum.is_exact = sum.is_exact && gap.missed.has_value();
     }

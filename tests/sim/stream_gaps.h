@@ -55,12 +55,14 @@ class StreamGaps {
     bool excuses(MessageId message) const { return is_excused(message, false); }
     // By a gap that does not promise a newer message of the topic.
     bool excuses_newest(MessageId message) const { return is_excused(message, true); }
-    // Of the gaps of a filter since a step: how many messages they tell, unless one cannot say.
+    size_t count() const { return gaps_.size(); }
+    // Of the gaps of a filter from the first-th on: how many messages they tell, unless one cannot
+    // say.
     struct Sum {
         uint64_t messages_count = 0;
         bool is_exact = true;
     };
-    Sum sum_of(uint32_t filter, uint64_t since_step) const;
+    Sum sum_of(uint32_t filter, size_t first) const;
 
   private:
     bool concerns(const Gap& gap, uint32_t topic) const {

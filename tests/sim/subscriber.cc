@@ -82,6 +82,7 @@ void Subscriber::subscribed(Id id, const SubscribedAnswer& answer) {
     check_recovery(name_ + "'s resume", each.start, answer.recovery, can_be_evicted(each),
                    can_be_ignored(each));
     each.subscribed_step = clock_.step;
+    each.gaps_before = stream_gaps_.count();
     each.answered_at = each.since = delivered_count_;
     each.from = answer.cursor.cursor;
     if (each.start.kind == Start::Kind::now) {

@@ -144,6 +144,7 @@ class Subscriber {
         uint64_t sent_step = 0;
         uint64_t sent_at = 0;  // how much had been delivered then
         uint64_t subscribed_step = 0;
+        size_t gaps_before = 0;          // of the stream, when it was answered
         uint64_t answered_at = 0;        // the same, when it was answered
         uint64_t since = 0;              // what was pushed from then on counts as delivered to it
         bool is_refused_resume = false;  // recovered:false

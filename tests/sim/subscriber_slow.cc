@@ -133,7 +133,7 @@ std::string Subscriber::miscounted(bool is_at_rest) const {
         if (each.state != State::live) continue;
         for (const Filter& filter : each.filters) {
             if (filter.is_leaving) continue;
-            const StreamGaps::Sum told = stream_gaps_.sum_of(filter.number, each.subscribed_step);
+            const StreamGaps::Sum told = stream_gaps_.sum_of(filter.number, each.gaps_before);
             const Bounds missing = missing_of(each, filter.number);
             const bool is_exact = told.is_exact && each.gaps.empty();
             const bool is_too_many = told.messages_count > missing.most;
