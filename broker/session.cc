@@ -399,8 +399,8 @@ Session::Outcome Session::publish(base::Slot slot, Connection& connection,
                     codec::meaning_of(codec::ErrorCode::overloaded));
         return Outcome::done;
     }
-    // Commands are executed in order: who subscribes and then publishes gets the message, also where
-    // another shard must know of the filter first.
+    // Commands are executed in order: who subscribes and then publishes gets the message, also
+    // where another shard must know of the filter first.
     if (connection.joins_pending > 0) return Outcome::pause_join;
     if (!command.echo && Replays::is_silent_full(connection)) return Outcome::pause_join;
     const Publication publication{
