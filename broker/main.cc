@@ -2,6 +2,7 @@
 // table of contents.
 
 #include <fcntl.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <cstdio>
@@ -21,6 +22,7 @@
 #include "tools/bench/run.h"
 #include "tools/exit_code.h"
 #include "tools/history.h"
+#include "tools/output.h"
 #include "tools/pub.h"
 #include "tools/sub.h"
 
@@ -119,12 +121,9 @@ int configure(broker::ConfigSources& sources, bool serves, bool prints) {
     broker::Settings settings;
     if (load(sources, settings) != 0) return 1;
     if (serves) return broker::run_serve(settings, sources, version);
-    if (prints) {
-        std::fputs(broker::settings_toml(settings).c_str(), stdout);
-    } else {
-        std::printf("the configuration is valid\n");
-    }
-    return 0;
+    const std::string text =
+        prints ? broker::settings_toml(settings) : "the configuration is valid\n";
+    return tools::put_out(STDOUT_FILENO, STDERR_FILENO, "fanfare config", text) ? 0 : 1;
 }
 
 void add_format(CLI::App& command, tools::FormatChoice& format) {

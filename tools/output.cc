@@ -31,6 +31,13 @@ std::string output_problem(int error_number) {
     return std::string("cannot write the output: ") + strerror(error_number);
 }
 
+bool put_out(int fd, int status_fd, std::string_view program, std::string_view text) {
+    if (write_all(fd, text)) return true;
+    const std::string problem = output_problem(errno);
+    if (!problem.empty()) say(status_fd, program, problem);
+    return problem.empty();
+}
+
 void say(int fd, std::string_view program, std::string_view line) {
     std::string text(program);
     text += ": ";

@@ -16,6 +16,10 @@ namespace tools {
 // after `| head -1`: that is a good reason to end, and no error.
 std::string output_problem(int error_number);
 
+// The results of a program that prints them at once. False when they could not be written, which
+// was told to the user on `status_fd`.
+[[nodiscard]] bool put_out(int fd, int status_fd, std::string_view program, std::string_view text);
+
 // One line for the user on `fd`, led by the program's name, as is the habit of Unix tools. What
 // fails is ignored: there is nobody left to tell.
 void say(int fd, std::string_view program, std::string_view line);

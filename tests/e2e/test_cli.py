@@ -133,6 +133,15 @@ class ConfigTest(unittest.TestCase):
         self.assertEqual('"warn"', self.setting("log_level", *arguments, **environment))
         self.assertEqual("8", self.setting("partitions", FANFARE_CONFIG=file))
 
+    def test_a_full_disk(self):
+        """What could not be printed must not be taken for a configuration, nor be silent."""
+        with open("/dev/full", "wb") as full:
+            for arguments in (["config", "print"], ["config", "check"]):
+                process = start_fanfare(*arguments, stdout=full)
+                self.assertIn(b"cannot write the output: No space left", process.stderr.read())
+                self.assertEqual(1, process.wait(20))
+                process.stderr.close()
+
     def test_lists(self):
         environment = {"FANFARE_LISTEN": "127.0.0.1:1,[::1]:2"}
         self.assertEqual('["127.0.0.1:1", "[::1]:2"]', self.setting("listen", **environment))

@@ -388,9 +388,10 @@ int run_bench(Plan plan) {
         return tools::exit_cannot_connect;
     }
     if (!result->failure.empty()) say(result->failure);
+    bool is_printed = true;
     if (result->failure.empty() || result->seconds() > 0) {
         const std::string text = plan.prints_json ? json_report(*result) : text_report(*result);
-        static_cast<void>(tools::write_all(plan.out_fd, text));
+        is_printed = tools::put_out(plan.out_fd, plan.status_fd, program, text);
     }
     if (!plan.report_file.empty()) {
         std::ofstream file(plan.report_file, std::ios::binary);
@@ -400,7 +401,7 @@ int run_bench(Plan plan) {
             return tools::exit_usage;
         }
     }
-    return exit_code_of(*result);
+    return is_printed ? exit_code_of(*result) : tools::exit_usage;
 }
 
 }  // namespace bench
