@@ -20,6 +20,7 @@ class BrokerHouse {
     ~BrokerHouse();
 
     ShardFactory shards();
+    AnySettings& settings();
 
   private:
     struct Impl;

@@ -71,6 +71,7 @@ class Hostile final : public Peer {
     uint64_t read_at_ns_ = 0;
     // The broker has given it up after it had not read for close-timeout.
     bool was_deaf_ = false;
+    uint32_t offers_count_ = 0;  // of new settings, when it began
     bool is_healed_ = false;
     bool is_answered_ = false;
     uint32_t answers_count_ = 0;

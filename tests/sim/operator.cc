@@ -128,7 +128,10 @@ void Operator::ask_something() {
     ++questions_count_;
     if (last_words_ > 0) --last_words_;
     const uint64_t choice = prng_.below(10);
-    if (choice < 4) {
+    // Often where the limit changes.
+    if (prng_.below(around_.scenario.reloads.empty() ? 20 : 5) == 0) {
+        ask_long();
+    } else if (choice < 4) {
         ask_list();
     } else if (choice < 7) {
         ask_close();
@@ -236,16 +239,30 @@ void Operator::ask_mistake() {
           .status_expected = mistake.status});
 }
 
-void Operator::send(std::string_view method, const std::string& target, Question question) {
+// A head of as many bytes as there may be, nearly, or of more.
+void Operator::ask_long() {
+    const Reloads& reloads = around_.reloads;
+    constexpr size_t rest_bytes = 100;  // of the head; more than there are
+    const bool is_too_long = prng_.below(2) == 0;
+    send("GET", "/api/connectionss",
+         {.kind = Kind::mistake, .target = {}, .status_expected = is_too_long ? 431u : 404u},
+         is_too_long ? reloads.head_bytes_most() : reloads.head_bytes_least() - rest_bytes);
+    if (is_too_long) is_ending_ = true;
+}
+
+void Operator::send(std::string_view method, const std::string& target, Question question,
+                    size_t padding_bytes) {
     const bool is_last = !wants_last_list_ && prng_.below(16) == 0;
     std::string request(method);
     request += " " + target + " HTTP/1.1\r\nHost: localhost:7788\r\n";
     if (is_last) request += "Connection: close\r\n";
+    if (padding_bytes > 0) request += "X: " + std::string(padding_bytes, 'x') + "\r\n";
     wire_.queue(request + "\r\n");
     trace("asks " + std::string(method) + " " + target + (is_last ? ", the last" : ""));
     question.target = std::string(method) + " " + target;
     question.sent_ns = now_ns();
     question.is_calm = is_healed_;
+    question.offers_count = around_.reloads.offers_count();
     if (waiting_.empty()) answered_until_ns_ = now_ns();
     waiting_.push_back(std::move(question));
     if (is_last) is_ending_ = true;
@@ -306,7 +323,7 @@ uint64_t Operator::answer_due_ns() const {
 uint64_t Operator::end_due_ns(const Closing& closing) const {
     const uint64_t since_ns = timed_since_ns();
     if (since_ns == base::never_ns || is_over(closing.connection)) return base::never_ns;
-    return std::max(closing.granted_ns, since_ns) + 2 * around_.scenario.limits.close_timeout_ns +
+    return std::max(closing.granted_ns, since_ns) + 2 * around_.scenario.most().close_timeout_ns +
            slack_ns;
 }
 

@@ -58,6 +58,7 @@ class Operator final : public Peer {
         uint64_t sent_ns = 0;
         bool is_calm = false;  // no more faults since then
         uint32_t status_expected = 0;
+        uint32_t offers_count = 0;  // of new settings, when it is sent
         ListRequest list = {};
         Operations::QuestionId number = 0;  // of a list
         // Who surely is there when it is sent, and how many may be.
@@ -86,7 +87,9 @@ class Operator final : public Peer {
     void ask_list(const ListRequest& request, const std::string& query);
     void ask_close();
     void ask_mistake();
-    void send(std::string_view method, const std::string& target, Question question);
+    void ask_long();
+    void send(std::string_view method, const std::string& target, Question question,
+              size_t padding_bytes = 0);
     void leave_early();
 
     void read_answers();

@@ -44,7 +44,11 @@ void Operator::on_answer(const Question& question, const HttpAnswer& answer) {
         case Kind::close: on_close(question, answer); return;
         case Kind::mistake: break;
     }
-    if (answer.status != question.status_expected) {
+    // Whether a head is too long may have changed on its way.
+    const bool is_reloaded = question.offers_count != around_.reloads.offers_count();
+    const bool is_of_length = question.status_expected == 431 || answer.status == 431;
+    if (answer.status == 431 && !answer.is_last) complain(question, "and may go on");
+    if (answer.status != question.status_expected && !(is_reloaded && is_of_length)) {
         complain(question, "is answered " + std::to_string(answer.status) + " instead of " +
                                std::to_string(question.status_expected));
     }
@@ -55,7 +59,7 @@ void Operator::on_answer(const Question& question, const HttpAnswer& answer) {
 bool Operator::is_ending(const Question& question, const HttpAnswer& answer) const {
     if (!answer.is_last || (answer.status != 408 && answer.status != 503)) return false;
     const uint64_t waited_ns = now_ns() - question.sent_ns;
-    if (answer.status == 408 && waited_ns < around_.scenario.limits.handshake_timeout_ns) {
+    if (answer.status == 408 && waited_ns < around_.scenario.least().handshake_timeout_ns) {
         complain(question, "is told that it was too slow");
     }
     // A rival is a reason, too.
@@ -171,7 +175,7 @@ void Operator::check_error(const Question& question, const HttpAnswer& answer) c
 
 void Operator::on_over() {
     trace(wire_.is_broken() ? "the connection broke" : "the stream ended");
-    const Limits& limits = around_.scenario.limits;
+    const ReloadableLimits limits = around_.scenario.least();
     // Who is idle is closed, and who takes the last answers too slowly is cut.
     const uint64_t patience_ns = std::min(
         {limits.keep_alive_timeout_ns, limits.handshake_timeout_ns, limits.close_timeout_ns});

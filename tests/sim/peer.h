@@ -15,6 +15,7 @@
 
 #include "tests/sim/network.h"
 #include "tests/sim/oracle.h"
+#include "tests/sim/reloads.h"
 #include "tests/sim/scenario.h"
 
 namespace sim {
@@ -24,6 +25,7 @@ struct Surroundings {
     Network& network;
     Oracle& oracle;
     const Scenario& scenario;
+    const Reloads& reloads;
     // A line of the trace, when one is wanted.
     std::function<void(const std::string&)> trace;
 };

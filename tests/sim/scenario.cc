@@ -139,7 +139,64 @@ void draw_rates(base::Prng& prng, Limits& limits) {
     if (kind != 1) limits.publishes_per_second = draw_one(prng, {1, 3, 10, 100});
 }
 
+// Each of its limits may change or not.
+void draw_reloads(base::Prng& prng, Scenario& scenario) {
+    uint64_t at_ns = 0;
+    const ReloadableLimits* before = &scenario.limits;
+    scenario.reloads.resize(prng.between(1, 4));
+    for (Reload& reload : scenario.reloads) {
+        at_ns += prng.between(1, scenario.faults_phase_ns / base::ns_per_ms) * base::ns_per_ms;
+        Limits fresh = scenario.limits;
+        draw_limits(prng, fresh);
+        reload.at_ns = at_ns;
+        reload.limits = *before;
+        ReloadableLimits& limits = reload.limits;
+        const auto changes = [&prng] { return prng.below(2) == 0; };
+        if (changes()) limits.http_head_bytes_max = fresh.http_head_bytes_max;
+        // Nobody is called slow who is not by the limits of the beginning.
+        if (changes() && scenario.may_be_slow) {
+            limits.outbound_soft_bytes = fresh.outbound_soft_bytes;
+            limits.outbound_hard_bytes = fresh.outbound_hard_bytes;
+            limits.outbound_time_ns = fresh.outbound_time_ns;
+        }
+        if (changes()) limits.compression_threshold_bytes = fresh.compression_threshold_bytes;
+        if (changes()) limits.handshake_timeout_ns = fresh.handshake_timeout_ns;
+        if (changes()) limits.keep_alive_timeout_ns = fresh.keep_alive_timeout_ns;
+        if (changes()) limits.close_timeout_ns = fresh.close_timeout_ns;
+        before = &reload.limits;
+    }
+}
+
+// Each limit by itself, as `choose` has it of two.
+template <class Choose>
+ReloadableLimits fold(const Scenario& scenario, Choose choose) {
+    ReloadableLimits folded = scenario.limits;
+    for (const Reload& reload : scenario.reloads) {
+        const ReloadableLimits& limits = reload.limits;
+        const auto take = [&](auto member) {
+            folded.*member = choose(folded.*member, limits.*member);
+        };
+        take(&ReloadableLimits::http_head_bytes_max);
+        take(&ReloadableLimits::outbound_soft_bytes);
+        take(&ReloadableLimits::outbound_hard_bytes);
+        take(&ReloadableLimits::outbound_time_ns);
+        take(&ReloadableLimits::compression_threshold_bytes);
+        take(&ReloadableLimits::handshake_timeout_ns);
+        take(&ReloadableLimits::keep_alive_timeout_ns);
+        take(&ReloadableLimits::close_timeout_ns);
+    }
+    return folded;
+}
+
 }  // namespace
+
+ReloadableLimits Scenario::least() const {
+    return fold(*this, [](auto one, auto other) { return std::min(one, other); });
+}
+
+ReloadableLimits Scenario::most() const {
+    return fold(*this, [](auto one, auto other) { return std::max(one, other); });
+}
 
 const HistoryRule* Limits::history_rule_of(std::string_view topic) const {
     for (const HistoryRule& rule : history_rules) {
@@ -233,6 +290,7 @@ Scenario draw_scenario(uint64_t seed, const ScenarioOptions& options) {
     scenario.may_be_silent = scenario.pipe_bytes_min < 1'000 || is_starved_machine ||
                              is_active(scenario, Fault::zero_window) ||
                              is_active(scenario, Fault::connection_reset);
+    if (prng.below(4) == 0) draw_reloads(prng, scenario);
     return scenario;
 }
 
@@ -284,6 +342,17 @@ std::string describe(const Scenario& scenario) {
     line("has_heal", scenario.has_heal ? 1 : 0);
     for (uint32_t kind = 0; kind < peer_kinds_count; ++kind) {
         line(name_of(static_cast<PeerKind>(kind)), scenario.peers_count[kind]);
+    }
+    for (const Reload& reload : scenario.reloads) {
+        text += "  reload at " + std::to_string(reload.at_ns / base::ns_per_ms) + " ms\n";
+        line("  http_head_bytes_max", reload.limits.http_head_bytes_max);
+        line("  outbound_soft_bytes", reload.limits.outbound_soft_bytes);
+        line("  outbound_hard_bytes", reload.limits.outbound_hard_bytes);
+        line("  outbound_time_ms", reload.limits.outbound_time_ns / base::ns_per_ms);
+        line("  compression_threshold_bytes", reload.limits.compression_threshold_bytes);
+        line("  handshake_timeout_ms", reload.limits.handshake_timeout_ns / base::ns_per_ms);
+        line("  keep_alive_timeout_ms", reload.limits.keep_alive_timeout_ns / base::ns_per_ms);
+        line("  close_timeout_ms", reload.limits.close_timeout_ns / base::ns_per_ms);
     }
     text += "faults\n" + describe(scenario.faults);
     return text;

@@ -28,27 +28,31 @@ struct HistoryRule {
     std::optional<topics::OnSlow> on_slow;  // none: catch_up where history is kept, else disconnect
 };
 
-// The broker's limits, by the names of its settings but free of its types, so that the worlds
-// without a broker can do without it too.
-struct Limits {
-    uint32_t connections_max = 64;
-    uint32_t subscriptions_max = 64;
-    uint32_t message_bytes_max = 64 * 1024;
+// Of the broker's limits those that may change while it runs.
+struct ReloadableLimits {
     uint32_t http_head_bytes_max = 8 * 1024;
-    uint64_t inbound_bytes_per_second = 0;  // 0: any number, as the next two
-    uint64_t commands_per_second = 0;
-    uint64_t publishes_per_second = 0;
     uint32_t outbound_soft_bytes = 256 * 1024;
     uint32_t outbound_hard_bytes = 1024 * 1024;
     uint64_t outbound_time_ns = 30 * base::ns_per_s;
-    uint32_t lane_bytes = 1024 * 1024;
     uint32_t compression_threshold_bytes = 256;
-    uint32_t partitions = 64;
     uint64_t handshake_timeout_ns = 10 * base::ns_per_s;
     uint64_t keep_alive_timeout_ns = 60 * base::ns_per_s;
+    uint64_t close_timeout_ns = 5 * base::ns_per_s;
+};
+
+// The broker's limits, by the names of its settings but free of its types, so that the worlds
+// without a broker can do without it too.
+struct Limits : ReloadableLimits {
+    uint32_t connections_max = 64;
+    uint32_t subscriptions_max = 64;
+    uint32_t message_bytes_max = 64 * 1024;
+    uint64_t inbound_bytes_per_second = 0;  // 0: any number, as the next two
+    uint64_t commands_per_second = 0;
+    uint64_t publishes_per_second = 0;
+    uint32_t lane_bytes = 1024 * 1024;
+    uint32_t partitions = 64;
     uint64_t heartbeat_interval_ns = 25 * base::ns_per_s;
     uint64_t heartbeat_timeout_ns = 20 * base::ns_per_s;
-    uint64_t close_timeout_ns = 5 * base::ns_per_s;
     uint64_t drain_delay_ns = 0;
     uint64_t drain_timeout_ns = 25 * base::ns_per_s;
     std::vector<HistoryRule> history_rules;
@@ -80,11 +84,18 @@ enum class PeerKind : uint8_t {
 inline constexpr uint32_t peer_kinds_count = 9;
 const char* name_of(PeerKind kind);
 
+// New settings, from a moment on (SIGHUP).
+struct Reload {
+    uint64_t at_ns = 0;
+    ReloadableLimits limits;
+};
+
 struct Scenario {
     uint64_t seed = 0;
     uint32_t shards_count = 1;
     FaultOptions faults{};
     Limits limits;
+    std::vector<Reload> reloads = {};
     SimReactorOptions reactor;
     uint64_t latency_ns_max = base::ns_per_ms;
     uint32_t pipe_bytes_min = 64 * 1024;  // of each direction of a connection
@@ -100,6 +111,10 @@ struct Scenario {
     bool may_be_slow = false;
     // Whether something may keep even a quick peer's answer to a ping.
     bool may_be_silent = false;
+
+    // The least and the most of each reloadable limit that is ever in force.
+    ReloadableLimits least() const;
+    ReloadableLimits most() const;
 };
 
 struct ScenarioOptions {

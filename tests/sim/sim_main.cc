@@ -126,7 +126,7 @@ uint64_t run_seed(uint64_t seed, const Options& options, bool is_verbose, sim::T
     if (is_verbose) trace = [](const std::string& line) { std::printf("%s\n", line.c_str()); };
     auto world = std::make_unique<sim::World>(scenario, options.plant, trace);
     try {
-        world->populate(house.shards(), sim::public_of(scenario));
+        world->populate(house.shards(), sim::public_of(scenario), &house.settings());
         world->run();
     } catch (const sim::Violation& violation) {
         std::fflush(stdout);
@@ -183,6 +183,7 @@ void print_totals(const sim::Totals& totals, double seconds) {
     line("operators turned away", totals.operations.turned_away);
     line("operators given up", totals.operations.timed_out);
     line("operators' mistakes", totals.operations.refused);
+    line("settings reloaded", totals.reloads);
     line("bytes to peers", totals.bytes_to_peers);
     line("sends cut short", totals.sends_partial);
     line("broken by faults", totals.oracle.broken_by_fault);
@@ -223,7 +224,8 @@ bool check_marks(const sim::Totals& totals) {
                  {"list of all connections was read", totals.operations.lists_complete},
                  {"connection was closed by an operator", totals.oracle.closed_by_code.count(4102)},
                  {"operator was told that nobody is there", totals.operations.closings_in_vain},
-                 {"operator was turned away", totals.operations.turned_away}};
+                 {"operator was turned away", totals.operations.turned_away},
+                 {"setting was reloaded", totals.reloads}};
     for (const auto& mark : marks) {
         if (mark.count > 0) continue;
         std::fprintf(stderr, "sim: no %s\n", mark.name);

@@ -25,6 +25,15 @@ constexpr uint64_t stall_ns_max = base::ns_per_s;
 // What a step takes, at most.
 constexpr uint64_t step_ns_max = 20 * base::ns_per_us;
 
+// By which the oracle judges, whatever is in force: times may be as long as they ever are, and a
+// backlog that one limit allowed may be beyond the next.
+Limits limits_of_oracle(const Scenario& scenario) {
+    Limits limits = scenario.limits;
+    static_cast<ReloadableLimits&>(limits) = scenario.most();
+    limits.outbound_hard_bytes = scenario.least().outbound_hard_bytes;
+    return limits;
+}
+
 }  // namespace
 
 void Totals::add(const Totals& other) {
@@ -37,6 +46,7 @@ void Totals::add(const Totals& other) {
     virtual_ns += other.virtual_ns;
     sends_partial += other.sends_partial;
     evicted += other.evicted;
+    reloads += other.reloads;
     for (uint32_t index = 0; index < faults_count; ++index) faults[index] += other.faults[index];
     oracle.sessions += other.oracle.sessions;
     oracle.published += other.oracle.published;
@@ -67,8 +77,10 @@ World::World(const Scenario& scenario, Plant plant, std::function<void(const std
       clock_{.now_ns = base::ns_per_s},
       faults_(scenario.faults, prng_.next()),
       network_(clock_, faults_, scenario.shards_count, plant, prng_.next()),
-      oracle_(clock_, scenario_.limits),
-      surroundings_{network_, oracle_, scenario_, std::move(trace)} {}
+      reloads_(scenario_),
+      limits_of_oracle_(limits_of_oracle(scenario_)),
+      oracle_(clock_, limits_of_oracle_),
+      surroundings_{network_, oracle_, scenario_, reloads_, std::move(trace)} {}
 
 World::~World() = default;
 
@@ -76,7 +88,8 @@ void World::trace(const std::string& text) const {
     if (surroundings_.trace) surroundings_.trace(text);
 }
 
-void World::populate(const ShardFactory& shards, const PeersFactory& peers) {
+void World::populate(const ShardFactory& shards, const PeersFactory& peers, AnySettings* settings) {
+    settings_ = settings;
     mesh_ =
         std::make_unique<io::Mesh>(io::Mesh::Options{.shards_count = scenario_.shards_count,
                                                      .deliver_bytes = scenario_.limits.lane_bytes,
@@ -102,6 +115,7 @@ void World::populate(const ShardFactory& shards, const PeersFactory& peers) {
 bool World::step() {
     ++clock_.step;
     if (faults_.fires(Fault::time_jump)) jump();
+    reload_some();
     uint64_t next_ns = base::never_ns;
     ready_.clear();
     const uint32_t shards_count = static_cast<uint32_t>(members_.size());
@@ -134,6 +148,23 @@ bool World::step() {
     }
     clock_.now_ns += prng_.below(step_ns_max);
     return true;
+}
+
+void World::reload_some() {
+    if (settings_ == nullptr) return;
+    if (reloads_.is_pending() && settings_->is_taken()) reloads_.taken();
+    const ReloadableLimits* const due = reloads_.due(clock_.now_ns);
+    if (due != nullptr && !oracle_.is_stopping()) {
+        trace("new settings are offered");
+        settings_->offer(*due);
+        reloads_.offered();
+        unasked_ = 0;
+    }
+    if (!reloads_.is_pending() || unasked_ == members_.size()) return;
+    // One shard is asked per step, in order.
+    mesh_->request(unasked_, io::Request::reload);
+    network_.wake(unasked_);
+    ++unasked_;
 }
 
 void World::step_shard(io::ShardId id) {
@@ -268,7 +299,7 @@ void World::run_calm() {
 }
 
 uint64_t World::eviction_ns_max() const {
-    const Limits& limits = scenario_.limits;
+    const Limits& limits = limits_of_oracle_;
     return limits.heartbeat_interval_ns + limits.heartbeat_timeout_ns +
            limits.handshake_timeout_ns + limits.keep_alive_timeout_ns +
            2 * limits.close_timeout_ns + 10 * base::ns_per_s;
@@ -290,7 +321,7 @@ void World::run_stop() {
     const uint64_t words_steps = prng_.below(200);
     for (uint64_t count = 0; count < words_steps; ++count) static_cast<void>(step());
     trace("the stop is requested");
-    const Limits& limits = scenario_.limits;
+    const Limits& limits = limits_of_oracle_;
     const uint64_t drain_ns = limits.drain_delay_ns + limits.drain_timeout_ns;
     oracle_.stop_requested(drain_ns);
     const uint64_t stop_ns = clock_.now_ns;
@@ -367,6 +398,7 @@ Totals World::totals() const {
     totals.connections = network_.connections_count();
     totals.bytes_to_peers = network_.bytes_to_peers();
     totals.virtual_ns = clock_.now_ns;
+    totals.reloads = reloads_.offers_count() - (reloads_.is_pending() ? 1 : 0);
     totals.faults = faults_.counts();
     totals.oracle = oracle_.counts();
     totals.operations = oracle_.operations().counts();

@@ -36,6 +36,7 @@
 #include "tests/sim/oracle.h"
 #include "tests/sim/peer.h"
 #include "tests/sim/reactor_sim.h"
+#include "tests/sim/reloads.h"
 #include "tests/sim/scenario.h"
 
 namespace sim {
@@ -51,6 +52,13 @@ class AnyShard {
 // Makes a shard over its reactor; called once per shard, in order.
 using ShardFactory =
     std::function<std::unique_ptr<AnyShard>(io::ShardId id, io::Reactor& reactor, io::Mesh& mesh)>;
+// How new settings reach the shards, which take them when they are asked to look.
+class AnySettings {
+  public:
+    virtual ~AnySettings() = default;
+    virtual void offer(const ReloadableLimits& limits) = 0;
+    virtual bool is_taken() const = 0;
+};
 using PeersFactory =
     std::function<std::vector<std::unique_ptr<Peer>>(Surroundings& surroundings, base::Prng& prng)>;
 
@@ -64,6 +72,7 @@ struct Totals {
     uint64_t virtual_ns = 0;
     uint64_t sends_partial = 0;
     uint64_t evicted = 0;  // those who vanished
+    uint64_t reloads = 0;
     FaultCounts faults{};
     Oracle::Counts oracle;
     Operations::Counts operations;
@@ -76,7 +85,9 @@ class World {
     World(const Scenario& scenario, Plant plant, std::function<void(const std::string&)> trace);
     ~World();
 
-    void populate(const ShardFactory& shards, const PeersFactory& peers);
+    // Without settings nothing is reloaded.
+    void populate(const ShardFactory& shards, const PeersFactory& peers,
+                  AnySettings* settings = nullptr);
     // Throws Violation.
     void run();
 
@@ -101,6 +112,7 @@ class World {
     void run_stop();
     // One actor does something, or time moves on. False: nothing will ever happen any more.
     bool step();
+    void reload_some();
     void step_shard(io::ShardId id);
     bool advance(uint64_t next_ns);
     void jump();
@@ -118,8 +130,12 @@ class World {
     Clock clock_;
     Faults faults_;
     Network network_;
+    Reloads reloads_;
+    const Limits limits_of_oracle_;
     Oracle oracle_;
     std::unique_ptr<io::Mesh> mesh_;
+    AnySettings* settings_ = nullptr;
+    io::ShardId unasked_ = 0;  // the next shard that is asked to look at an offer
     std::vector<Member> members_;
     Surroundings surroundings_;
     std::vector<std::unique_ptr<Peer>> peers_;
