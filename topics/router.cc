@@ -19,6 +19,10 @@ namespace {
 
 constexpr uint32_t none = UINT32_MAX;
 
+// Filters of one subscriber that are compared with a topic one by one; from more of them on it
+// costs less to look for all filters that match.
+constexpr uint32_t compared_count_max = 4;
+
 struct Filter {
     std::string_view name() const { return {name_begin.get(), name_bytes}; }
 
@@ -47,6 +51,9 @@ struct Router::Impl {
     void append(LinkArray& links, uint32_t other, uint32_t back);
     void remove(LinkArray& links, uint32_t index);
     void merge(std::vector<SubscriberId>& subscribers);
+    // Fills `matched` with the filters that match.
+    void collect(std::string_view topic);
+    bool has_match(const LinkArray& wanted, std::string_view topic);
 
     const uint64_t hash_seed;
     Directory names;  // of all filters
@@ -56,7 +63,7 @@ struct Router::Impl {
     uint32_t subscriptions_count = 0;
     uint64_t outside_bytes = 0;  // names and blocks of links, which stand outside of the tables
 
-    // Of one match(); kept for their capacity.
+    // Of one match() or wants(); kept for their capacity.
     std::vector<uint32_t> matched;
     // By subscriber id: the last match with several filters that named the subscriber.
     std::vector<uint32_t> stamps;
@@ -143,6 +150,21 @@ void Router::Impl::merge(std::vector<SubscriberId>& subscribers) {
     subscribers.resize(count);
 }
 
+void Router::Impl::collect(std::string_view topic) {
+    matched.clear();
+    // Wildcard filters stand among the names too, but a topic has no '+' or '#', so it finds none
+    // of them.
+    const uint32_t exact = find_filter(topic, hash_of(topic));
+    if (exact != none) matched.push_back(exact);
+    if (!trie.is_empty()) trie.collect(topic, matched);
+}
+
+bool Router::Impl::has_match(const LinkArray& wanted, std::string_view topic) {
+    const auto others = wanted.others();
+    return std::any_of(others.begin(), others.end(),
+                       [&](uint32_t id) { return matches(filters[id].name(), topic); });
+}
+
 Router::Router(uint64_t hash_seed) : impl_(std::make_unique<Impl>(hash_seed)) {}
 Router::~Router() = default;
 
@@ -208,10 +230,13 @@ bool Router::is_subscribed(SubscriberId subscriber, std::string_view filter) con
 
 bool Router::wants(SubscriberId subscriber, std::string_view topic) const {
     if (subscriber >= impl_->subscriber_filters.size()) return false;
-    for (const uint32_t id : impl_->subscriber_filters[subscriber].others()) {
-        if (matches(impl_->filters[id].name(), topic)) return true;
-    }
-    return false;
+    const LinkArray& wanted = impl_->subscriber_filters[subscriber];
+    if (wanted.count() <= compared_count_max) return impl_->has_match(wanted, topic);
+    impl_->collect(topic);
+    // Others may have more filters that match than the subscriber has at all.
+    if (impl_->matched.size() > wanted.count()) return impl_->has_match(wanted, topic);
+    return std::any_of(impl_->matched.begin(), impl_->matched.end(),
+                       [&](uint32_t id) { return impl_->find_link(subscriber, id) != none; });
 }
 
 void Router::filters_of(SubscriberId subscriber, std::vector<std::string_view>& filters) const {
@@ -227,12 +252,7 @@ bool Router::has_filter(std::string_view filter) const {
 
 void Router::match(std::string_view topic, std::vector<SubscriberId>& subscribers) {
     subscribers.clear();
-    impl_->matched.clear();
-    // Wildcard filters stand among the names too, but a topic has no '+' or '#', so it finds none
-    // of them.
-    const uint32_t exact = impl_->find_filter(topic, impl_->hash_of(topic));
-    if (exact != none) impl_->matched.push_back(exact);
-    if (!impl_->trie.is_empty()) impl_->trie.collect(topic, impl_->matched);
+    impl_->collect(topic);
     if (impl_->matched.empty()) return;
     if (impl_->matched.size() > 1) return impl_->merge(subscribers);
     const auto others = impl_->filters[impl_->matched.front()].subscribers.others();

@@ -62,7 +62,8 @@ class Router {
     void unsubscribe_all(SubscriberId subscriber, std::vector<std::string>& gone);
 
     bool is_subscribed(SubscriberId subscriber, std::string_view filter) const;
-    // Whether one of the subscriber's filters matches; looks at all of them, one after the other.
+    // Whether one of the subscriber's filters matches. Costs about a match(), however many the
+    // subscriber has.
     bool wants(SubscriberId subscriber, std::string_view topic) const;
     bool has_filter(std::string_view filter) const;
     // Appends the subscriber's filters; the views live until it leaves one of them.

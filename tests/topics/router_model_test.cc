@@ -135,6 +135,7 @@ class ModelRun {
         const SubscriberId subscriber = any_subscriber();
         ASSERT_EQ((model_.wanting[filter] >> subscriber & 1) != 0,
                   router_.is_subscribed(subscriber, model_.filters[filter]));
+        ASSERT_EQ((bits >> subscriber & 1) != 0, router_.wants(subscriber, model_.topics[topic]));
     }
 
     void compare_counts() {
