@@ -228,7 +228,8 @@ TEST(ForwardingSession, ACrowdThatReadsHistoryDoesNotHoldUpThePublishersOfOtherS
         const std::string topic = world.topic_owned_by(0);
         const Peer writer = world.client(3 - reading);
         std::vector<Peer> readers;
-        for (int count = 0; count < 64; ++count) readers.push_back(world.client(reading));
+        readers.reserve(64);
+        while (readers.size() < 64) readers.push_back(world.client(reading));
         for (const Peer& reader : readers) {
             reader.socket().inbound = client_frame(
                 Opcode::text,
