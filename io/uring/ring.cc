@@ -45,8 +45,8 @@ Ring::~Ring() {
     if (!is_open) return;
     buffers.close(ring);
     io_uring_queue_exit(&ring);
-    for (uint32_t entry = 0; entry < plain.size(); ++entry) {
-        if (sockets[entry].is_open) ::close(plain[entry]);
+    for (const int fd : plain) {
+        if (fd >= 0) ::close(fd);
     }
 }
 

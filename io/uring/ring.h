@@ -102,6 +102,7 @@ struct Ring {
     }
     // An entry that the kernel did not choose is free again.
     void give_back(uint32_t entry) {
+        if (!is_direct()) plain[entry] = -1;
         (entry < accepted_max ? accepted_free : adopted_free).push_back(entry);
     }
 

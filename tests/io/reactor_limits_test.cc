@@ -139,6 +139,18 @@ TEST_P(ReactorTest, ends_without_ever_having_begun) {
     EXPECT_EQ(connect(0), -1);
 }
 
+TEST_P(ReactorTest, what_was_to_be_closed_ends_with_it) {
+    int closed = -1;
+    int ended = -1;
+    reactor_->close(pair(closed), slot_1);
+    const Socket socket = pair(ended);
+    reactor_->shutdown(socket, Direction::both);
+    reactor_->close(socket, slot_2);
+    reactor_.reset();  // before its first turn
+    EXPECT_EQ(read_once(closed), 0);
+    EXPECT_EQ(read_once(ended), 0);
+}
+
 TEST_P(ReactorTest, misuse_ends_the_process) {
     int peer = -1;
     const Socket socket = pair(peer);
