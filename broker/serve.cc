@@ -537,7 +537,7 @@ int run_serve(Settings settings, const ConfigSources& sources, const std::string
             LogLevel::info, "connections are open files",
             {{"reason", settings.plain_descriptors
                             ? "plain-descriptors"
-                            : "before Linux 6.13 io_uring closes late what is in its tables"}});
+                            : "this kernel closes late what is in a table of io_uring"}});
     }
     process.running_count = static_cast<uint32_t>(settings.workers);
     for (io::ShardId id = 0; id < settings.workers; ++id) {

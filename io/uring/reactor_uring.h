@@ -25,10 +25,8 @@ enum class Descriptors : uint8_t {
     // the process its limit on open files.
     direct,
     // As descriptors of the process. Before Linux 6.13 the kernel lets go of what was taken out of
-    // a
-    // table only when all requests have ended that began before: one idle connection, whose receive
-    // waits, keeps every socket that is closed after it, and its peer in the belief that it is
-    // open.
+    // a table only when all requests have ended that began before: one idle connection, whose
+    // receive waits, keeps every socket that is closed after it, and its peer believes it open.
     plain,
 };
 
