@@ -4,24 +4,42 @@
 #include <sys/mman.h>
 
 #include <cstdlib>
+#include <utility>
 
 namespace broker {
 
 namespace {
 
-// Of the standard size, pages from the kernel; malloc's for all others, and when the kernel grants
-// no mapping (their number is limited, see vm.max_map_count).
-Chunk* take_memory(uint32_t capacity_bytes) {
-    const size_t all_bytes = sizeof(Chunk) + capacity_bytes;
+size_t all_bytes(const Chunk* chunk) {
+    return sizeof(Chunk) + chunk->capacity_bytes;
+}
+
+void unpoison(Chunk* chunk) {
+    ASAN_UNPOISON_MEMORY_REGION(chunk->bytes(), chunk->capacity_bytes);
+}
+
+// What a mapping of that many bytes holds anyway.
+uint32_t fill_pages(uint32_t capacity_bytes) {
+    constexpr uint32_t page_bytes = 4'096;
+    const uint32_t head_bytes = sizeof(Chunk);
+    return base::align_up(head_bytes + capacity_bytes, page_bytes) - head_bytes;
+}
+
+// Of the standard size or larger, pages from the kernel; malloc's for smaller ones, and when the
+// kernel grants no mapping (their number is limited, see vm.max_map_count).
+Chunk* take_memory(uint32_t wanted_bytes) {
+    const bool is_large = wanted_bytes >= chunk_bytes;
+    const uint32_t capacity_bytes = is_large ? fill_pages(wanted_bytes) : wanted_bytes;
+    const size_t bytes = sizeof(Chunk) + capacity_bytes;
     void* memory = MAP_FAILED;
-    if (capacity_bytes == chunk_bytes) {
-        memory =
-            mmap(nullptr, all_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (is_large) {
+        memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     }
     const bool is_mapped = memory != MAP_FAILED;
-    if (!is_mapped) memory = std::malloc(all_bytes);
+    if (!is_mapped) memory = std::malloc(bytes);
     CHECK(memory != nullptr);
     auto* const chunk = static_cast<Chunk*>(memory);
+    chunk->capacity_bytes = capacity_bytes;
     chunk->is_mapped = is_mapped;
     return chunk;
 }
@@ -29,14 +47,15 @@ Chunk* take_memory(uint32_t capacity_bytes) {
 // False: the kernel refuses, because a mapping less in the middle of others would make one too many
 // of them. Then the chunk stays, but without its pages.
 bool give_back(Chunk* chunk) {
-    const size_t all_bytes = sizeof(Chunk) + chunk->capacity_bytes;
     if (!chunk->is_mapped) {
         std::free(chunk);
         return true;
     }
-    if (munmap(chunk, all_bytes) == 0) return true;
-    static_cast<void>(madvise(chunk, all_bytes, MADV_DONTNEED));
-    *chunk = Chunk{0, 0, chunk_bytes, true, 0, nullptr};
+    const size_t bytes = all_bytes(chunk);
+    if (munmap(chunk, bytes) == 0) return true;
+    const uint32_t capacity_bytes = chunk->capacity_bytes;
+    static_cast<void>(madvise(chunk, bytes, MADV_DONTNEED));
+    *chunk = Chunk{0, 0, capacity_bytes, true, 0, nullptr};
     return false;
 }
 
@@ -47,11 +66,12 @@ ChunkPool::~ChunkPool() {
         if (chunk != nullptr) release(Range{chunk, 0, 0});
     }
     CHECK(alive_count_ == 0);
-    while (spare_ != nullptr) {
-        Chunk* chunk = spare_;
-        spare_ = chunk->next_free;
-        ASAN_UNPOISON_MEMORY_REGION(chunk->bytes(), chunk_bytes);
-        static_cast<void>(give_back(chunk));
+    for (Chunk* spare : {spare_, large_spare_}) {
+        while (spare != nullptr) {
+            Chunk* const chunk = std::exchange(spare, spare->next_free);
+            unpoison(chunk);
+            static_cast<void>(drop(chunk));
+        }
     }
 }
 
@@ -87,19 +107,36 @@ Range ChunkPool::append_alone(std::span<const uint8_t> bytes) {
     return Range{chunk, 0, chunk->used_bytes};
 }
 
-Chunk* ChunkPool::allocate(uint32_t capacity_bytes) {
-    Chunk* chunk = nullptr;
-    if (capacity_bytes == chunk_bytes && spare_ != nullptr) {
-        chunk = spare_;
-        spare_ = chunk->next_free;
-        --spare_count_;
-        ASAN_UNPOISON_MEMORY_REGION(chunk->bytes(), chunk_bytes);
-    } else {
-        chunk = take_memory(capacity_bytes);
-        held_bytes_ += sizeof(Chunk) + capacity_bytes;
+Chunk* ChunkPool::allocate(uint32_t wanted_bytes) {
+    Chunk* chunk = take_spare(wanted_bytes);
+    if (chunk == nullptr) {
+        chunk = take_memory(wanted_bytes);
+        held_bytes_ += all_bytes(chunk);
     }
-    *chunk = Chunk{1, 0, capacity_bytes, chunk->is_mapped, ++newest_number_, nullptr};
+    *chunk = Chunk{1, 0, chunk->capacity_bytes, chunk->is_mapped, ++newest_number_, nullptr};
     ++alive_count_;
+    return chunk;
+}
+
+Chunk* ChunkPool::take_spare(uint32_t wanted_bytes) {
+    if (wanted_bytes < chunk_bytes) return nullptr;
+    const bool is_standard = wanted_bytes == chunk_bytes;
+    Chunk** link = is_standard ? &spare_ : &large_spare_;
+    // Much larger ones wait for what needs them.
+    const uint32_t capacity_bytes_max = is_standard ? chunk_bytes : wanted_bytes + wanted_bytes / 4;
+    const auto fits = [&](const Chunk* chunk) {
+        return chunk->capacity_bytes >= wanted_bytes && chunk->capacity_bytes <= capacity_bytes_max;
+    };
+    while (*link != nullptr && !fits(*link)) link = &(*link)->next_free;
+    Chunk* const chunk = *link;
+    if (chunk == nullptr) return nullptr;
+    *link = chunk->next_free;
+    if (is_standard) {
+        --spare_count_;
+    } else {
+        large_spare_bytes_ -= all_bytes(chunk);
+    }
+    unpoison(chunk);
     return chunk;
 }
 
@@ -108,20 +145,45 @@ void ChunkPool::recycle(Chunk* chunk) {
     for (Chunk*& open : open_) {
         if (chunk == open) open = nullptr;
     }
-    const uint64_t all_bytes = sizeof(Chunk) + chunk->capacity_bytes;
-    const bool is_spare = chunk->capacity_bytes == chunk_bytes && spare_count_ < spare_count_max;
-    if (is_spare || !give_back(chunk)) {
-        keep(chunk);
-    } else {
-        held_bytes_ -= all_bytes;
-    }
+    const bool is_spare =
+        chunk->capacity_bytes == chunk_bytes
+            ? spare_count_ < spare_count_max
+            : chunk->capacity_bytes > chunk_bytes && all_bytes(chunk) <= large_spare_bytes_max;
+    if (is_spare || !drop(chunk)) keep(chunk);
+    trim_large_spares();
 }
 
 void ChunkPool::keep(Chunk* chunk) {
-    ASAN_POISON_MEMORY_REGION(chunk->bytes(), chunk_bytes);
-    chunk->next_free = spare_;
-    spare_ = chunk;
-    ++spare_count_;
+    ASAN_POISON_MEMORY_REGION(chunk->bytes(), chunk->capacity_bytes);
+    const bool is_standard = chunk->capacity_bytes == chunk_bytes;
+    Chunk*& first = is_standard ? spare_ : large_spare_;
+    chunk->next_free = first;
+    first = chunk;
+    if (is_standard) {
+        ++spare_count_;
+    } else {
+        large_spare_bytes_ += all_bytes(chunk);
+    }
+}
+
+bool ChunkPool::drop(Chunk* chunk) {
+    const size_t bytes = all_bytes(chunk);
+    if (!give_back(chunk)) return false;
+    held_bytes_ -= bytes;
+    return true;
+}
+
+void ChunkPool::trim_large_spares() {
+    while (large_spare_bytes_ > large_spare_bytes_max) {
+        Chunk** link = &large_spare_;
+        while ((*link)->next_free != nullptr) link = &(*link)->next_free;
+        Chunk* const oldest = *link;
+        const size_t bytes = all_bytes(oldest);
+        unpoison(oldest);
+        if (!drop(oldest)) return;
+        *link = nullptr;
+        large_spare_bytes_ -= bytes;
+    }
 }
 
 }  // namespace broker

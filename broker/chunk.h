@@ -14,8 +14,9 @@
 //  4. Frames of one stream lie one behind the other: compressed frames have a chunk of their own,
 //     so that who gets only these, or only the others, has few ranges.
 //  5. When the pool is destroyed no chunk but the open one is alive.
-//  6. A few chunks of the standard size are kept for use again. The others' pages go back to the
-//     kernel as soon as nothing refers to them: malloc would keep what a burst took.
+//  6. A few chunks are kept for use again: of the standard size, and of larger ones those that were
+//     in use last. The others' pages go back to the kernel as soon as nothing refers to them:
+//     malloc would keep what a burst took.
 #pragma once
 
 #include <cstdint>
@@ -23,6 +24,7 @@
 #include <span>
 
 #include "io/base/check.h"
+#include "io/base/units.h"
 
 namespace broker {
 
@@ -82,14 +84,21 @@ class ChunkPool {
 
   private:
     static constexpr uint32_t spare_count_max = 16;
+    static constexpr uint64_t large_spare_bytes_max = 4 * base::mib;
 
-    Chunk* allocate(uint32_t capacity_bytes);
+    Chunk* allocate(uint32_t wanted_bytes);
+    Chunk* take_spare(uint32_t wanted_bytes);
     void recycle(Chunk* chunk);
     void keep(Chunk* chunk);
+    // False: it stays, since the kernel does not take it back.
+    [[nodiscard]] bool drop(Chunk* chunk);
+    void trim_large_spares();
 
     Chunk* open_[2] = {};     // by stream
     Chunk* spare_ = nullptr;  // chunks of the standard size that wait for use
     uint32_t spare_count_ = 0;
+    Chunk* large_spare_ = nullptr;  // larger ones, what was in use last first
+    uint64_t large_spare_bytes_ = 0;
     uint32_t alive_count_ = 0;  // with a reference; the open one included
     uint64_t held_bytes_ = 0;
     uint64_t newest_number_ = 0;
