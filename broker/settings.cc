@@ -16,6 +16,9 @@ namespace {
 constexpr uint64_t second = base::ns_per_s;
 constexpr uint64_t hour = 3600 * base::ns_per_s;
 constexpr uint64_t lane_bytes_per_partition = 64;
+// "4095:18446744073709551615", with its quotes and comma, and what else a `subscribe` has.
+constexpr uint64_t cursor_bytes_per_partition = 28;
+constexpr uint64_t command_bytes = 512;
 // A receive brings some KiB at once; a lower rate would keep a connection waiting for minutes.
 constexpr uint64_t inbound_bytes_per_second_min = base::kib;
 using Kind = SettingKind;
@@ -104,7 +107,8 @@ const Setting table[] = {
     {"subscriptions-max", Kind::number, &Settings::subscriptions_max, 1, 1'000'000,
      "Subscriptions of one connection."},
     {"message-max", Kind::size, &Settings::message_bytes_max, 128, 16 * base::mib,
-     "Largest message (all its frames together) and largest HTTP body that a client may send."},
+     "Largest message (all its frames together) and largest HTTP body that a client may send; with "
+     "topic-rule at least 512B and 28 per partition."},
     {"fragments-max", Kind::number, &Settings::fragments_max, 1, 65'535,
      "Most frames that a client may divide one message into; beyond it 1008."},
     {"http-head-max", Kind::size, &Settings::http_head_bytes_max, 256, 64 * base::kib,
@@ -299,6 +303,16 @@ std::string validate_lanes(const Settings& settings) {
     return {};
 }
 
+// Who resumes `#` sends back a cursor of all partitions. Answers an error message, or empty.
+std::string validate_cursors(const Settings& settings) {
+    const uint64_t least = command_bytes + cursor_bytes_per_partition * settings.partitions;
+    if (settings.topic_rules.empty() || settings.message_bytes_max >= least) return {};
+    return "message-max: " + format_size(settings.message_bytes_max) +
+           " is too small for a cursor of " + std::to_string(settings.partitions) +
+           " partitions, which a client that resumes sends; with topic-rule it must be at least " +
+           format_size(least);
+}
+
 std::string validate_proxies(const Settings& settings) {
     for (const std::string& proxy : settings.trusted_proxies) {
         if (proxy != TrustedProxies::unix_name && !parse_cidr(proxy)) {
@@ -417,6 +431,7 @@ std::string validate_settings(const Settings& settings) {
                ")";
     }
     std::string error = validate_lanes(settings);
+    if (error.empty()) error = validate_cursors(settings);
     if (!error.empty()) return error;
     if (!std::has_single_bit(settings.recv_buffers_count)) {
         return "recv-buffers: " + std::to_string(settings.recv_buffers_count) +

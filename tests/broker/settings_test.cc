@@ -220,6 +220,24 @@ TEST(Settings, LanesHoldTheHeadsOfAllPartitions) {
     EXPECT_EQ(validate_settings(settings), "") << "the default is enough for all";
 }
 
+TEST(Settings, AMessageHoldsTheCursorOfAllPartitions) {
+    Settings settings;
+    settings.partitions = 4'096;
+    EXPECT_EQ(validate_settings(settings), "") << "without history there are no cursors";
+    ASSERT_EQ(apply("topic-rule", {"match=#,history_messages=1"}, settings), "");
+    const std::string error = validate_settings(settings);
+    EXPECT_NE(error.find("message-max"), std::string::npos) << error;
+    EXPECT_NE(error.find("4096 partitions"), std::string::npos) << error;
+    EXPECT_NE(error.find("115200"), std::string::npos) << error;
+    settings.message_bytes_max = 115'200;
+    EXPECT_EQ(validate_settings(settings), "") << "what the message said";
+    settings.message_bytes_max -= 1;
+    EXPECT_NE(validate_settings(settings), "");
+    settings.partitions = Settings{}.partitions;
+    settings.message_bytes_max = Settings{}.message_bytes_max;
+    EXPECT_EQ(validate_settings(settings), "") << "the defaults fit";
+}
+
 TEST(Settings, RelationsAreValidated) {
     Settings settings;
     settings.outbound_soft_bytes = settings.outbound_hard_bytes;

@@ -49,7 +49,7 @@ class HttpPublishTest(unittest.TestCase):
             self.assertEqual(count, broker.metrics()["fanfare_messages_published_total"])
 
     def test_refusals_say_why(self):
-        with Broker(*RULE, "--message-max", "1KiB") as broker:
+        with Broker(*RULE, "--partitions", "8", "--message-max", "1KiB") as broker:
             large = b"x" * 1025
             for status, code, path, arguments, body in (
                     (400, "invalid_topic", "/topics/a/%23", ("-d", "1"), None),
