@@ -18,7 +18,8 @@ constexpr std::string_view series_member = ",\"series\":";
 void PublishFlow::connected(uint64_t publishes_per_second) {
     for (const auto& [id, command] : commands_) unsent_.insert(id);
     is_held_ = false;
-    pace_at_ns_ = 0;  // the connection's bucket is full
+    refused_since_ns_ = 0;  // while there was no connection, nothing was refused
+    pace_at_ns_ = 0;        // the connection's bucket is full
     is_told_ = is_limited_ = publishes_per_second > 0;
     if (is_told_) keep_to(publishes_per_second);
 }

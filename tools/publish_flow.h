@@ -51,7 +51,7 @@ class PublishFlow {
 
     size_t count() const { return commands_.size(); }
     bool is_empty() const { return commands_.empty(); }
-    // Since when nothing but refusals has come; 0: that is not so.
+    // Since when nothing but refusals has come on this connection; 0: that is not so.
     uint64_t refused_since_ns() const { return refused_since_ns_; }
 
   private:

@@ -118,6 +118,21 @@ TEST(PublishFlow, WhereNoTimeIsToldTheWaitIsRandomAndGrows) {
     EXPECT_EQ(flow.refused_since_ns(), start_ns);
 }
 
+TEST(PublishFlow, TheTimeWithoutAConnectionIsNoTimeOfRefusals) {
+    PublishFlow flow(1);
+    flow.connected(100);
+    flow.add(1, command(1));
+    EXPECT_NE(sent_at(flow, start_ns), "");
+    flow.rate_limited(1, 10 * ns_per_ms, start_ns);
+    ASSERT_EQ(flow.refused_since_ns(), start_ns);
+    flow.connected(100);
+    EXPECT_EQ(flow.refused_since_ns(), 0U);
+    const uint64_t later_ns = start_ns + 60 * ns_per_s;
+    EXPECT_NE(sent_at(flow, later_ns), "");
+    flow.rate_limited(1, 10 * ns_per_ms, later_ns);
+    EXPECT_EQ(flow.refused_since_ns(), later_ns);
+}
+
 TEST(PublishFlow, ARefusalOfSomethingElseChangesNothing) {
     PublishFlow flow(1);
     flow.connected(10);
