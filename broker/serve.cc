@@ -144,14 +144,15 @@ void out_of_memory() {
     std::abort();
 }
 
-// What glibc keeps of what is freed, for each worker, and from which size on it asks the kernel for
-// every piece. Left alone, it sets both by what was freed last: a message of a megabyte whose
+// From which size on glibc asks the kernel for every piece, and how much of what is freed it keeps,
+// for each worker. Left alone, it sets both by what was freed last: a message of a megabyte whose
 // pieces are gathered and freed again and again would cost two hundred page faults each time.
-void set_malloc_thresholds() {
-    constexpr int kept_bytes_max = 4 << 20;
-    constexpr int mapped_bytes_min = 2 << 20;
-    mallopt(M_TRIM_THRESHOLD, kept_bytes_max);
-    mallopt(M_MMAP_THRESHOLD, mapped_bytes_min);
+void set_malloc_thresholds(uint64_t message_bytes_max) {
+    constexpr uint64_t least = 128 * base::kib;  // what glibc begins with
+    constexpr uint64_t most = 32 * base::mib;    // what it takes
+    const uint64_t mapped_bytes_min = std::clamp(2 * message_bytes_max, least, most);
+    mallopt(M_MMAP_THRESHOLD, static_cast<int>(mapped_bytes_min));
+    mallopt(M_TRIM_THRESHOLD, static_cast<int>(2 * mapped_bytes_min));
 }
 
 int fail(const std::string& reason) {
@@ -502,7 +503,7 @@ int end(const Process& process, const StateDirectory& directory, const Supervise
 int run_serve(Settings settings, const ConfigSources& sources, const std::string& version) {
     const Settings configured = settings;
     std::set_new_handler(out_of_memory);
-    set_malloc_thresholds();
+    set_malloc_thresholds(settings.message_bytes_max);
     if (settings.workers == 0) settings.workers = usable_processors();
     if (settings.memory_bytes_max == 0) settings.memory_bytes_max = usable_memory_bytes() / 2;
     settings.history_memory_bytes =
