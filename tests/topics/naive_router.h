@@ -21,7 +21,9 @@ class NaiveRouter {
         std::set<SubscriberId>& subscribers = filters_[filter];
         const bool is_first = subscribers.empty();
         if (!subscribers.insert(subscriber).second) return Router::Subscribed::already;
-        return is_first ? Router::Subscribed::added_first : Router::Subscribed::added;
+        if (!is_first) return Router::Subscribed::added;
+        for (const std::string& prefix : trie_prefixes_of(filter)) ++prefixes_[prefix];
+        return Router::Subscribed::added_first;
     }
 
     Router::Unsubscribed unsubscribe(SubscriberId subscriber, const std::string& filter) {
@@ -30,6 +32,9 @@ class NaiveRouter {
             return Router::Unsubscribed::was_not;
         }
         if (!found->second.empty()) return Router::Unsubscribed::removed;
+        for (const std::string& prefix : trie_prefixes_of(filter)) {
+            if (--prefixes_[prefix] == 0) prefixes_.erase(prefix);
+        }
         filters_.erase(found);
         return Router::Unsubscribed::removed_last;
     }
@@ -75,23 +80,26 @@ class NaiveRouter {
     uint32_t filters_count() const { return static_cast<uint32_t>(filters_.size()); }
 
     // The prefixes of the wildcard filters (without a last '#'), and the root.
-    uint32_t trie_nodes_count() const {
-        std::set<std::string> prefixes;
-        for (const auto& [filter, subscribers] : filters_) {
-            if (!has_wildcard(filter)) continue;
-            // With a '/' after every level, so that an empty level is a prefix too.
-            const std::string levels = filter + "/";
-            for (size_t end = levels.find('/'); end != std::string::npos;
-                 end = levels.find('/', end + 1)) {
-                const std::string prefix = levels.substr(0, end + 1);
-                if (!prefix.ends_with("#/")) prefixes.insert(prefix);
-            }
-        }
-        return static_cast<uint32_t>(prefixes.size()) + 1;
-    }
+    uint32_t trie_nodes_count() const { return static_cast<uint32_t>(prefixes_.size()) + 1; }
 
   private:
+    // Each once. With a '/' after every level, so that an empty level is a prefix too.
+    static std::vector<std::string> trie_prefixes_of(const std::string& filter) {
+        std::vector<std::string> prefixes;
+        if (!has_wildcard(filter)) return prefixes;
+        const std::string levels = filter + "/";
+        for (size_t end = levels.find('/'); end != std::string::npos;
+             end = levels.find('/', end + 1)) {
+            const std::string prefix = levels.substr(0, end + 1);
+            if (!prefix.ends_with("#/")) prefixes.push_back(prefix);
+        }
+        return prefixes;
+    }
+
     std::map<std::string, std::set<SubscriberId>> filters_;
+    // How many filters have each prefix: counted as they come and go, because the fuzzer asks after
+    // every operation.
+    std::map<std::string, uint32_t> prefixes_;
 };
 
 }  // namespace topics
