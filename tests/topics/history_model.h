@@ -32,7 +32,7 @@ class HistoryModel {
         options_.scan_steps_max = pick(choices, std::array<uint32_t, 4>{1, 3, 10, 1'000});
         draw_rules(choices);
         partitions_.resize(options_.partitions_count);
-        history_ = std::make_unique<History>(*rules_, options_);
+        build_history();
     }
 
     // One operation; false when something was wrong, which failure() tells.
@@ -111,6 +111,11 @@ class HistoryModel {
             messages.push_back({partition, message.offset, std::string(message.topic), message.kind,
                                 std::string(message.payload), age_ns});
         }
+        void clear() {
+            heads.clear();
+            topics.clear();
+            messages.clear();
+        }
         std::map<uint32_t, std::pair<uint64_t, uint64_t>> heads;
         std::vector<SavedTopic> topics;
         std::vector<SavedMessage> messages;
@@ -145,14 +150,28 @@ class HistoryModel {
                 pick(choices, std::array<uint64_t, 6>{unlimited, unlimited, unlimited, 0, 20, 90});
         }
         rules_ = std::make_unique<TopicRules>(rules);
+        for (uint32_t topic = 0; topic < topic_names.size(); ++topic) {
+            rule_by_topic_[topic] = find_rule(topic);
+        }
     }
 
-    const TopicRule* rule_of(uint32_t topic) const {
+    const TopicRule* find_rule(uint32_t topic) const {
         for (const TopicRule& rule : rules_->all()) {
             if (!matches(rule.match, topic_names[topic])) continue;
             return rule.keeps_history() ? &rule : nullptr;
         }
         return nullptr;
+    }
+
+    // Asked for every message after every operation, hence found once.
+    const TopicRule* rule_of(uint32_t topic) const { return rule_by_topic_[topic]; }
+
+    void build_history() {
+        history_ = std::make_unique<History>(*rules_, options_);
+        for (uint32_t topic = 0; topic < topic_names.size(); ++topic) {
+            check(history_->keeps(topic_names[topic]) == (rule_of(topic) != nullptr),
+                  "keeps() differs");
+        }
     }
 
     void evict(Partition& partition, size_t index) {
@@ -266,8 +285,7 @@ class HistoryModel {
     // Takes over what the History has evicted: the oldest of topics, if `may_go` agrees.
     template <class MayGo>
     size_t adopt(const MayGo& may_go) {
-        Dump dump;
-        history_->save(dump, now_ns_);
+        const Dump& dump = save();
         size_t evicted_count = 0;
         std::array<bool, topic_names.size()> has_left{};
         for (uint32_t index = 0; index < partitions_.size(); ++index) {
@@ -293,10 +311,12 @@ class HistoryModel {
         return evicted_count;
     }
 
-    void compare_kept() {
-        Dump dump;
-        history_->save(dump, now_ns_);
-        compare_dump(dump);
+    void compare_kept() { compare_dump(save()); }
+
+    const Dump& save() {
+        dump_.clear();
+        history_->save(dump_, now_ns_);
+        return dump_;
     }
 
     void compare_dump(const Dump& dump) {
@@ -371,8 +391,6 @@ class HistoryModel {
         }
         for (uint32_t topic = 0; topic < topics_.size(); ++topic) {
             topics_count += weight_of(topic) > 0;
-            check(history_->keeps(topic_names[topic]) == (rule_of(topic) != nullptr),
-                  "keeps() differs");
         }
         check(history_->messages_count() == messages_count, "messages_count() differs");
         check(history_->topics_count() == topics_count, "topics_count() differs");
@@ -426,7 +444,7 @@ class HistoryModel {
             is_untrimmed_ = true;
         }
         options_.hash_seed = choices.below(256);
-        history_ = std::make_unique<History>(*rules_, options_);
+        build_history();
         restore(dump);
         for (Kept& message : kept) {
             message.time_ns -= shift_ns;
@@ -595,6 +613,7 @@ class HistoryModel {
 
     History::Options options_;
     std::unique_ptr<TopicRules> rules_;
+    std::array<const TopicRule*, topic_names.size()> rule_by_topic_{};
     std::unique_ptr<History> history_;
     std::vector<Partition> partitions_;
     std::array<Topic, topic_names.size()> topics_{};
@@ -603,6 +622,7 @@ class HistoryModel {
     bool may_forget_ = false;
     bool is_untrimmed_ = false;
     History::Page page_;
+    Dump dump_;  // kept for its memory
     std::string failure_;
 };
 
