@@ -178,7 +178,7 @@ TEST_F(ShortMemory, WhoHasWaitedForASecondIsShedAndNobodyBefore) {
     EXPECT_EQ(shed_count(), 0u);
     // The second pass comes a turn after the first one, and an idle shard has few turns.
     world_.run_for(1);
-    world_.settle();
+    world_.run_for(Shedding::pause_ns);
     EXPECT_EQ(shed_count(), 1u);
     EXPECT_TRUE(stuck.is_closed());
 }

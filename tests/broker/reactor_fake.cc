@@ -35,9 +35,9 @@ void Reactor::Impl::turn(uint64_t deadline) {
     for (size_t step = 0; step < sockets.size(); ++step) {
         // Another one is the first in every turn, so that scarce buffers go round.
         const uint32_t number = static_cast<uint32_t>((step + turns_count) % sockets.size());
-        recv(number, buffers_left);
-        send(number);
         Socket& socket = sockets[number];
+        if (socket.recv_armed) recv(number, buffers_left);
+        if (socket.send_in_flight) send(number);
         if (!socket.close_requested || socket.is_closed) continue;
         socket.is_closed = true;
         events.push_back({.op = Op::close, .slot = socket.slot});
@@ -78,7 +78,6 @@ void Reactor::Impl::recv_end(uint32_t number, int32_t result) {
 
 void Reactor::Impl::recv(uint32_t number, uint32_t& buffers_left) {
     Socket& socket = sockets[number];
-    if (!socket.recv_armed) return;
     if (socket.error != 0) return recv_end(number, -socket.error);
     if (!socket.recv_errors.empty()) {
         const int error = socket.recv_errors.front();
@@ -116,7 +115,6 @@ void Reactor::Impl::send_end(uint32_t number, int32_t result) {
 
 void Reactor::Impl::send(uint32_t number) {
     Socket& socket = sockets[number];
-    if (!socket.send_in_flight) return;
     if (socket.error != 0) return send_end(number, -socket.error);
     if (!socket.send_errors.empty()) {
         const int error = socket.send_errors.front();
