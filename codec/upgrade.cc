@@ -16,6 +16,9 @@ namespace {
 constexpr size_t key_characters = 24;  // base64 of 16 bytes
 constexpr size_t key_bytes = 16;
 constexpr uint32_t port_none = UINT32_MAX;
+// RFC 9110 §15.5.22: a 426 says to what; §7.8: and Connection says that this is between neighbours.
+constexpr const char* upgrade_required_fields =
+    "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n";
 
 Refusal refuse(uint16_t status, const char* reason, const char* extra_fields = "") {
     return {.status = status, .reason = reason, .extra_fields = extra_fields};
@@ -152,7 +155,7 @@ Refusal check_handshake_fields(const HttpRequest& request) {
     }
     if (!wants_upgrade(request)) {
         return refuse(426, "this is a WebSocket; open it with a WebSocket client",
-                      "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n");
+                      upgrade_required_fields);
     }
     if (request.minor_version == 0) return refuse(400, "a WebSocket needs HTTP/1.1");
     if (!request.has_token("Upgrade", "websocket")) {
@@ -166,7 +169,7 @@ Refusal check_handshake_fields(const HttpRequest& request) {
         return refuse(400, "there must be one Sec-WebSocket-Version");
     }
     if (request.field("Sec-WebSocket-Version") != "13") {
-        return refuse(426, "the WebSocket version must be 13", "Sec-WebSocket-Version: 13\r\n");
+        return refuse(426, "the WebSocket version must be 13", upgrade_required_fields);
     }
     if (request.field_count("Sec-WebSocket-Key") != 1 ||
         !is_key(*request.field("Sec-WebSocket-Key"))) {

@@ -148,7 +148,11 @@ TEST(Upgrade, RefusalsAndTheirStatus) {
         EXPECT_EQ(upgrade.refusal.status, row.status) << row.field << upgrade.refusal.reason;
         EXPECT_FALSE(upgrade.refusal.reason.empty());
         if (row.status == 426) {
-            EXPECT_STREQ(upgrade.refusal.extra_fields, "Sec-WebSocket-Version: 13\r\n");
+            // RFC 6455 §4.4; and RFC 9110 §15.5.22 wants Upgrade with every 426, and §7.8
+            // Connection with that.
+            EXPECT_STREQ(
+                upgrade.refusal.extra_fields,
+                "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n");
         }
     }
 }
