@@ -26,6 +26,11 @@ constexpr uint8_t unspecified = 0x00;
 constexpr uint8_t tcp_over_ipv4 = 0x11;
 constexpr uint8_t tcp_over_ipv6 = 0x21;
 constexpr uint8_t unix_stream = 0x31;
+// What the specification knows besides. It wants them taken as unspecified by receivers that do not
+// support them, and everything else refused.
+constexpr uint8_t udp_over_ipv4 = 0x12;
+constexpr uint8_t udp_over_ipv6 = 0x22;
+constexpr uint8_t unix_datagram = 0x32;
 constexpr size_t ipv4_addresses_bytes = 4 + 4 + 2 + 2;
 constexpr size_t ipv6_addresses_bytes = 16 + 16 + 2 + 2;
 constexpr size_t unix_addresses_bytes = 108 + 108;
@@ -70,20 +75,23 @@ ProxyHeader parse_proxy_header(std::span<const uint8_t> bytes) {
     const uint8_t family = bytes[family_at];
     size_t addresses_bytes = 0;
     switch (family) {
-        case unspecified: break;
+        case unspecified:
+        case udp_over_ipv4:
+        case udp_over_ipv6:
+        case unix_datagram: break;
         case tcp_over_ipv4: addresses_bytes = ipv4_addresses_bytes; break;
         case tcp_over_ipv6: addresses_bytes = ipv6_addresses_bytes; break;
         case unix_stream: addresses_bytes = unix_addresses_bytes; break;
         default:
             // What a LOCAL header says besides is to be ignored (§2.2).
-            if (!is_local) return invalid("the PROXY header is about another protocol than TCP");
+            if (!is_local) return invalid("the PROXY header is about an unknown protocol");
     }
     if (bytes.size() < fixed_bytes) return need_more();
     const size_t rest_bytes = get_16(bytes.subspan(length_at));
     if (fixed_bytes + rest_bytes > proxy_header_bytes_max) {
         return invalid("the PROXY header is too long");
     }
-    const bool has_no_addresses = is_local || family == unspecified;
+    const bool has_no_addresses = is_local || addresses_bytes == 0;
     if (!has_no_addresses && rest_bytes < addresses_bytes) {
         return invalid("the PROXY header is too short for its addresses");
     }

@@ -24,7 +24,8 @@ struct ProxyHeader {
     enum class Kind : uint8_t { need_more, header, invalid };
     Kind kind;
     uint32_t header_bytes = 0;  // kind header: what comes behind it is the client's
-    // The proxy speaks for itself (LOCAL: a health check), or does not know for whom.
+    // The proxy speaks for itself (LOCAL: a health check), does not know for whom, or says that it
+    // is for somebody who sends datagrams.
     bool is_local = false;
     IpAddress source{};       // none: local, or a Unix socket's
     const char* reason = "";  // kind invalid: one sentence

@@ -67,6 +67,20 @@ TEST(ProxyProtocol, AProxyMaySpeakForItself) {
     }
 }
 
+// §2.2: of what is assigned and not supported, the receiver falls back to UNSPEC.
+TEST(ProxyProtocol, DatagramsAreOfNobodyKnown) {
+    for (const int family : {0x12, 0x22, 0x32}) {
+        for (const std::string& rest : {std::string(), std::string(36, 'x')}) {
+            const std::string bytes = header(0x21, static_cast<uint8_t>(family), rest);
+            const ProxyHeader found = parse(bytes);
+            EXPECT_EQ(found.kind, Kind::header) << family;
+            EXPECT_TRUE(found.is_local);
+            EXPECT_TRUE(found.source.is_none());
+            EXPECT_EQ(found.header_bytes, bytes.size());
+        }
+    }
+}
+
 TEST(ProxyProtocol, WhatFollowsIsNotLookedAt) {
     const ProxyHeader found = parse(tcp4() + "GET / HTTP/1.1\r\n");
     EXPECT_EQ(found.kind, Kind::header);
@@ -116,8 +130,8 @@ TEST(ProxyProtocol, RefusesAtTheFirstBadByte) {
         const std::string bad = header(static_cast<uint8_t>(version), 0x11, "");
         EXPECT_EQ(parse(bad.substr(0, 13)).kind, Kind::invalid) << version;
     }
-    // Datagrams, and what is not assigned.
-    for (const int family : {0x01, 0x10, 0x12, 0x13, 0x22, 0x32, 0x41, 0xff}) {
+    // What is not assigned.
+    for (const int family : {0x01, 0x02, 0x10, 0x13, 0x20, 0x30, 0x41, 0xff}) {
         const std::string bad = header(0x21, static_cast<uint8_t>(family), "");
         EXPECT_EQ(parse(bad.substr(0, 14)).kind, Kind::invalid) << family;
     }
