@@ -1,6 +1,6 @@
 // What a peer has written, repeated to it in the reason for which its command is refused: in
-// quotes, cut between two characters, and without control characters, so that it can harm neither
-// a terminal nor a log. Pure; any thread.
+// quotes, cut between two characters, and without control characters (C0, DEL, C1), so that it can
+// harm neither a terminal nor a log. Pure; any thread.
 #pragma once
 
 #include <cstddef>

@@ -330,6 +330,10 @@ TEST(Command, WhatAPeerSaidIsRepeatedInBounds) {
     const Parsed controls("{\"op\":\"\\u001b[2J\\u007f\\n\"}");
     EXPECT_NE(controls.only().reason.find("\"?[2J??\""), std::string_view::npos)
         << controls.only().reason;
+    // Those of C1 too: to a terminal U+009B is ESC and '['. U+00A0 is none, nor is U+00DB.
+    const Parsed c1("{\"op\":\"\\u0080\\u009b2J\xc2\x9f\\u00a0\\u00db\"}");
+    EXPECT_NE(c1.only().reason.find("\"??2J?\xc2\xa0\xc3\x9b\""), std::string_view::npos)
+        << c1.only().reason;
 }
 
 TEST(Command, ManyFieldsOfOneCommandAreNotCompared) {
