@@ -16,6 +16,14 @@ PostRefusal refuse_topic(topics::NameError error) {
             .reason = std::string(topics::describe(error))};
 }
 
+// Structured syntax suffix (RFC 6839 §3.1). Media types ignore case (RFC 9110 §8.3.1).
+bool is_json_type(std::string_view type) {
+    constexpr std::string_view suffix = "+json";
+    if (codec::equals_ignoring_case(type, "application/json")) return true;
+    return type.size() >= suffix.size() &&
+           codec::equals_ignoring_case(type.substr(type.size() - suffix.size()), suffix);
+}
+
 // The media type without its parameters.
 std::string_view media_type(std::string_view content_type) {
     const size_t end = content_type.find_first_of("; \t");
@@ -67,7 +75,7 @@ PostRefusal HttpPost::read_payload(const codec::HttpRequest& request, std::strin
                                    codec::Payload& payload) {
     const std::string_view type = media_type(request.field("Content-Type").value_or(""));
     payload.bytes = body;
-    if (codec::equals_ignoring_case(type, "application/json") || type.ends_with("+json")) {
+    if (is_json_type(type)) {
         payload.kind = codec::PayloadKind::json;
         const char* reason = "";
         if (parser_.validate_json(body, &reason)) return {};

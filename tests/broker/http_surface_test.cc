@@ -186,6 +186,8 @@ TEST(HttpSurface, PublishesEveryKindByteForByte) {
         {"application/json", " {\"a\" : [1, 2.50]}\n", "\"data\": {\"a\" : [1, 2.50]}\n"},
         {"Application/JSON; charset=utf-8", "1e5", "\"data\":1e5"},
         {"application/problem+json", "null", "\"data\":null"},
+        {"Application/Problem+JSON; charset=utf-8", "[1]", "\"data\":[1]"},
+        {"json", "null", "\"base64\":\"bnVsbA==\""},
         {"text/plain", "say \"hi\"\n\xc3\xa9", "\"text\":\"say \\\"hi\\\"\\n\xc3\xa9\""},
         {"text/csv; header=absent", "a,b", "\"text\":\"a,b\""},
         {"application/x-www-form-urlencoded", "{\"is\":\"json\"}", "\"data\":{\"is\":\"json\"}"},
