@@ -10,6 +10,7 @@
 
 #include "io/base/prng.h"
 #include "io/base/units.h"
+#include "tests/codec/reference_frames.h"
 #include "tests/codec/wire.h"
 
 namespace codec {
@@ -576,6 +577,10 @@ std::vector<std::string_view> random_pieces(base::Prng& prng, std::string_view b
     return pieces;
 }
 
+std::string disagreement(Role role, std::string_view bytes, const std::vector<Outcome>& outcomes) {
+    return testing::find_frame_disagreement(role, {.message_bytes_max = limit}, bytes, outcomes);
+}
+
 TEST(FrameDecoder, RandomConversationsComeOutAsTheyWentIn) {
     base::Prng prng(5);
     for (uint32_t round = 0; round < 3'000; ++round) {
@@ -583,6 +588,7 @@ TEST(FrameDecoder, RandomConversationsComeOutAsTheyWentIn) {
         const std::vector<Outcome> outcomes =
             decode_pieces(Role::server, limit, random_pieces(prng, drawn.bytes));
         ASSERT_EQ(outcomes, drawn.expected) << round << "\n" << testing::describe(outcomes);
+        ASSERT_EQ(disagreement(Role::server, drawn.bytes, outcomes), "") << round;
     }
 }
 
@@ -600,6 +606,7 @@ TEST(FrameDecoder, DamagedConversationsMeanTheSameInPieces) {
         const std::vector<Outcome> split =
             decode_pieces(Role::server, limit, random_pieces(prng, drawn.bytes));
         ASSERT_EQ(whole, split) << round;
+        ASSERT_EQ(disagreement(Role::server, drawn.bytes, whole), "") << round;
         if (!whole.empty() && whole.back().kind == Kind::violation) ++violations_count;
     }
     EXPECT_GT(violations_count, 1'000u);
@@ -609,8 +616,10 @@ TEST(FrameDecoder, RandomBytesNeverHurt) {
     base::Prng prng(7);
     for (uint32_t round = 0; round < 20'000; ++round) {
         const std::string bytes = random_binary(prng, 64);
-        ASSERT_EQ(decode_whole(Role::server, limit, bytes),
-                  decode_pieces(Role::server, limit, random_pieces(prng, bytes)));
+        const Role role = prng.chance({1, 2}) ? Role::server : Role::client;
+        const std::vector<Outcome> whole = decode_whole(role, limit, bytes);
+        ASSERT_EQ(whole, decode_pieces(role, limit, random_pieces(prng, bytes)));
+        ASSERT_EQ(disagreement(role, bytes, whole), "") << round;
     }
 }
 

@@ -40,10 +40,13 @@ Padded::Padded(std::string_view bytes)
     : size_(bytes.size()),
       bytes_(std::make_unique_for_overwrite<uint8_t[]>(size_ + base::readable_padding_bytes)) {
     if (size_ > 0) std::memcpy(bytes_.get(), bytes.data(), size_);
-    constexpr std::string_view pattern = "]}\" ,1:";
-    for (size_t index = 0; index < base::readable_padding_bytes; ++index) {
-        bytes_[size_ + index] = static_cast<uint8_t>(pattern[index % pattern.size()]);
-    }
+    // Fuzzers make one for each byte: hence the copy of a constant.
+    static const std::string padding = [] {
+        std::string pattern;
+        while (pattern.size() < base::readable_padding_bytes) pattern += "]}\" ,1:";
+        return pattern;
+    }();
+    std::memcpy(bytes_.get() + size_, padding.data(), base::readable_padding_bytes);
 }
 
 std::string_view Padded::view() const {

@@ -1,15 +1,19 @@
-// Invariant 1 of FrameDecoder: the same bytes give the same results, however they are split.
+// Invariant 1 of FrameDecoder: the same bytes give the same results, however they are split; and
+// they are those of a plain reading of RFC 6455 (tests/codec/reference_frames.h).
 //
-// Input: one byte that chooses the role, the limit and whether compression is allowed, one byte N,
+// Input: one byte that chooses the role, the limits and whether compression is allowed, one byte N,
 // N bytes that are the lengths of the pieces (repeated until all is fed), and what is on the wire.
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdio>
+#include <string>
 #include <string_view>
 #include <vector>
 
 #include "codec/utf8.h"
 #include "io/base/check.h"
+#include "tests/codec/reference_frames.h"
 #include "tests/codec/wire.h"
 
 namespace {
@@ -49,6 +53,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (size < 2) return 0;
     const codec::Role role = (data[0] & 1) == 0 ? codec::Role::server : codec::Role::client;
     const codec::FrameLimits limits = {.message_bytes_max = (data[0] & 2) == 0 ? 65536u : 32u,
+                                       .fragments_max = static_cast<uint16_t>(data[0] >> 3 & 3),
                                        .allows_compression = (data[0] & 4) != 0};
     std::string_view rest(reinterpret_cast<const char*>(data) + 2, size - 2);
     const size_t lengths_count = std::min<size_t>(data[1], rest.size());
@@ -59,5 +64,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     CHECK(whole == codec::testing::decode_pieces(role, limits, cut(wire, lengths)));
     CHECK(whole == codec::testing::decode_pieces(role, limits, cut(wire, {})));
     for (const Outcome& outcome : whole) check_outcome(outcome, limits);
+    const std::string disagreement =
+        codec::testing::find_frame_disagreement(role, limits, wire, whole);
+    if (!disagreement.empty()) std::fprintf(stderr, "%s\n", disagreement.c_str());
+    CHECK(disagreement.empty());
     return 0;
 }
