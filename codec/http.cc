@@ -8,6 +8,7 @@
 namespace codec {
 namespace {
 
+constexpr const char* target_reason = "the request target is too long";
 constexpr std::string_view tls_reason = "this is a plain HTTP port, and the client speaks TLS";
 
 constexpr std::array<bool, 256> make_token_table() {
@@ -76,7 +77,14 @@ HttpParse check_start(std::string_view bytes, size_t seen_bytes, const HttpLimit
     if (seen_bytes > method_bytes + 1 + limits.target_bytes_max) return go_on();
     const std::string_view window = rest.substr(0, size_t{limits.target_bytes_max} + 1);
     if (window.find_first_of(" \n") != std::string_view::npos) return go_on();
-    return refuse(414, "the request target is too long");
+    return refuse(414, target_reason);
+}
+
+// `head` is as long as a head may be, and has not ended. Within the target it says so, whichever of
+// the limits is met first: how much arrives at once must not decide.
+HttpParse refuse_head(std::string_view head, bool is_first_line) {
+    const bool is_in_target = is_first_line && std::count(head.begin(), head.end(), ' ') == 1;
+    return is_in_target ? refuse(414, target_reason) : refuse(431, "the request head is too long");
 }
 
 HttpParse check_version(std::string_view version, HttpRequest& request) {
@@ -141,7 +149,7 @@ HttpParse parse_request_line(std::string_view line, const HttpLimits& limits,
     }
     request.target = line.substr(0, target_end);
     if (request.target.size() > limits.target_bytes_max) {
-        return refuse(414, "the request target is too long");
+        return refuse(414, target_reason);
     }
     const HttpParse version = check_version(line.substr(target_end + 1), request);
     return is_refused(version) ? version : parse_target(request);
@@ -262,8 +270,7 @@ HttpParse HttpHeadParser::parse(std::span<const uint8_t> bytes, const HttpLimits
         }
         line_begin_ = scanned_bytes_;
     }
-    if (is_over_limit) return refuse(431, "the request head is too long");
-    return go_on();
+    return is_over_limit ? refuse_head(head, line_begin_ == 0) : go_on();
 }
 
 std::optional<std::string_view> HttpRequest::field(std::string_view name) const {

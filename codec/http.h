@@ -59,7 +59,7 @@ struct HttpRequest {
 };
 
 struct HttpLimits {
-    uint32_t head_bytes_max;    // request line and fields; beyond it 431
+    uint32_t head_bytes_max;    // request line and fields; beyond it 431, within the target 414
     uint32_t target_bytes_max;  // beyond it 414
 };
 

@@ -37,13 +37,14 @@ class Parsed {
 };
 
 // One parser that sees the bytes come one by one. Answers at the first byte that decides.
-HttpParse parse_byte_by_byte(std::string_view bytes, size_t& seen_bytes) {
+HttpParse parse_byte_by_byte(std::string_view bytes, size_t& seen_bytes,
+                             const HttpLimits& limits_used = limits) {
     HttpHeadParser parser;
     const auto request = std::make_unique<HttpRequest>();
     HttpParse parse = {.kind = Kind::need_more};
     for (seen_bytes = 0; seen_bytes <= bytes.size(); ++seen_bytes) {
         testing::Padded padded(bytes.substr(0, seen_bytes));
-        parse = parser.parse(padded.span(), limits, *request);
+        parse = parser.parse(padded.span(), limits_used, *request);
         if (parse.kind != Kind::need_more) break;
     }
     return parse;
@@ -327,6 +328,25 @@ TEST(Http, LimitsOnBothSides) {
 
     const std::string method(32, 'M');
     EXPECT_EQ(Parsed(method + " / HTTP/1.1\r\nHost: a\r\n\r\n").request().method, method);
+}
+
+// As the broker sets it: the target may be as long as the head.
+TEST(Http, TheSameStatusWhicheverLimitIsMetFirst) {
+    const HttpLimits one_limit = {.head_bytes_max = 300, .target_bytes_max = 300};
+    const auto expect_status = [&](const std::string& bytes, uint16_t status) {
+        const Parsed whole(bytes, one_limit);
+        size_t seen_bytes = 0;
+        const HttpParse slow = parse_byte_by_byte(bytes, seen_bytes, one_limit);
+        EXPECT_EQ(whole.parse().status, status) << bytes.size();
+        EXPECT_EQ(slow.status, status) << bytes.size();
+        EXPECT_STREQ(whole.parse().reason, slow.reason) << bytes.size();
+    };
+    for (const size_t size : {296u, 297u, 299u, 300u, 301u, 400u}) {
+        expect_status("GET /" + std::string(size - 1, 'a') + " HTTP/1.1\r\nHost: a\r\n\r\n",
+                      size <= 295 ? 431 : 414);
+    }
+    expect_status("GET /" + std::string(280, 'a') + " HTTP/1.1\r\nHost: a\r\n\r\n", 431);
+    expect_status("GET / HTTP/1.1" + std::string(400, 'a'), 431);
 }
 
 TEST(Http, AParserIsResetForTheNextHead) {
