@@ -241,6 +241,21 @@ std::string compare_accepted(const HttpRequest& ours, std::string_view head) {
     return compare_targets(ours, theirs.request.target);
 }
 
+// "HOST:PORT" of a URL that has nothing else than that and its scheme, lower case, with the port
+// that is implied where there is none; nothing for other texts.
+std::optional<std::string> place_of(const std::string& url, unsigned implied_port) {
+    http_parser_url parts;
+    http_parser_url_init(&parts);
+    if (http_parser_parse_url(url.data(), url.size(), 0, &parts) != 0) return std::nullopt;
+    const unsigned has_port = parts.field_set & 1u << UF_PORT;
+    if ((parts.field_set & ~has_port) != (1u << UF_SCHEMA | 1u << UF_HOST)) return std::nullopt;
+    std::string place = url.substr(parts.field_data[UF_HOST].off, parts.field_data[UF_HOST].len);
+    for (char& character : place) {
+        if (character >= 'A' && character <= 'Z') character += 'a' - 'A';
+    }
+    return place + ":" + std::to_string(has_port != 0 ? parts.port : implied_port);
+}
+
 // Ours, with the check of the host that follows every head before anything is done with it.
 HttpParse parse_and_check_host(Padded& bytes, const HttpLimits& limits, HttpRequest& request) {
     HttpHeadParser parser;
@@ -304,6 +319,26 @@ std::string find_http_disagreement(std::string_view bytes, const HttpLimits& lim
                                        ours.reason) != stricter_reasons.end();
     if (is_stricter) return "";
     return std::string("http-parser accepts; ours refuses, not for being stricter: ") + ours.reason;
+}
+
+std::string find_origin_disagreement(const HttpRequest& request) {
+    const std::string origin(request.field("Origin").value_or(""));
+    constexpr std::string_view separator = "://";
+    const size_t scheme_end = origin.find(separator);
+    if (scheme_end == std::string::npos) return "let in without a scheme: " + quote(origin);
+    const std::string host = origin.substr(scheme_end + separator.size());
+    // What http-parser cannot read must be the very same.
+    if (is_host_of_ours_only(host) || is_host_of_ours_only(request.host)) return "";
+    const std::string_view scheme = std::string_view(origin).substr(0, scheme_end);
+    const bool is_secure =
+        equals_ignoring_case(scheme, "https") || equals_ignoring_case(scheme, "wss");
+    const unsigned implied_port = is_secure ? 443 : 80;
+    const std::optional<std::string> theirs = place_of("http://" + host, implied_port);
+    const std::optional<std::string> asked =
+        place_of(std::string("http://").append(request.host), implied_port);
+    if (!theirs || !asked)
+        return "let in, but no URL: " + quote(origin) + " at " + quote(request.host);
+    return *theirs == *asked ? "" : "let in from " + *theirs + " to " + *asked;
 }
 
 }  // namespace codec::testing

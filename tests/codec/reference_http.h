@@ -47,4 +47,8 @@ ReferenceHttp reference_http(std::string_view bytes);
 // is well.
 std::string find_http_disagreement(std::string_view bytes, const HttpLimits& limits);
 
+// Of a request whose Origin was let in although no other origins than its own are: how far
+// http-parser's reading of the Origin is from the host that was asked for. Empty when all is well.
+std::string find_origin_disagreement(const HttpRequest& request);
+
 }  // namespace codec::testing

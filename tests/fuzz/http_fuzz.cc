@@ -41,6 +41,12 @@ void check_request(const codec::HttpRequest& request, std::string_view head) {
     }
     std::string decoded;
     static_cast<void>(codec::percent_decode(request.path, decoded));
+    const bool has_origin = request.field("Origin").has_value();
+    if (has_origin && codec::check_access(request, {.loopback_only = false}).status == 0) {
+        const std::string disagreement = codec::testing::find_origin_disagreement(request);
+        if (!disagreement.empty()) std::fprintf(stderr, "%s\n", disagreement.c_str());
+        CHECK(disagreement.empty());
+    }
     const std::string allowed[] = {"https://app.example.com"};
     for (const bool loopback_only : {false, true}) {
         const codec::Refusal refusal = codec::check_access(
