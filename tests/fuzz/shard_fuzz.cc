@@ -1,6 +1,7 @@
 // The whole shard, behind the scripted reactor: the input is a list of what peers do, byte by byte,
 // and of what the kernel does to them. The shard must never fail a CHECK, read beyond what it was
-// lent, turn without end, or keep anything when it stops; and what it sends must parse.
+// lent, turn without end, or keep anything when it stops; and what it sends must be what clients
+// rely on (sent_check.h).
 //
 // An input is a sequence of operations, each one byte (which operation, which peer) and what it
 // needs.
@@ -8,17 +9,21 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "io/base/units.h"
+#include "tests/broker/sent_check.h"
 #include "tests/broker/shard_world.h"
 
 namespace {
 
 using broker::testing::client_frame;
+using broker::testing::FakeSocket;
 using broker::testing::Peer;
+using broker::testing::Sent;
 using broker::testing::World;
 using broker::testing::WorldOptions;
 
@@ -124,7 +129,11 @@ std::string command(Input& input) {
     }
 }
 
-void operate(uint8_t operation, Input& input, World& world, std::vector<Peer>& peers) {
+// What is known of each socket; the first request decides.
+using Kinds = std::map<const FakeSocket*, Sent>;
+
+void operate(uint8_t operation, Input& input, World& world, std::vector<Peer>& peers,
+             Kinds& kinds) {
     if (peers.empty() || (operation & 0x0f) == 0) {
         if (peers.size() == peers_max) peers.erase(peers.begin());
         peers.push_back(world.connect(static_cast<io::ShardId>(input.byte() & 1) %
@@ -132,7 +141,10 @@ void operate(uint8_t operation, Input& input, World& world, std::vector<Peer>& p
         return;
     }
     const Peer& peer = peers[(operation >> 4) % peers.size()];
-    switch (operation & 0x0f) {
+    const uint8_t choice = operation & 0x0f;
+    if (choice == 1 || choice == 2) kinds.try_emplace(&peer.socket(), Sent::native);
+    if (choice == 3 || choice == 4) kinds.try_emplace(&peer.socket(), Sent::unknown);
+    switch (choice) {
         case 1: peer.send(Peer::upgrade_request()); return;
         case 2:
             peer.send(Peer::upgrade_request("Sec-WebSocket-Extensions: permessage-deflate\r\n"));
@@ -158,15 +170,30 @@ void operate(uint8_t operation, Input& input, World& world, std::vector<Peer>& p
     }
 }
 
+void check_all_sent(World& world, const Kinds& kinds) {
+    for (io::ShardId shard = 0; shard < world.mesh().shards_count(); ++shard) {
+        for (const FakeSocket& socket : world.kernel(shard).sockets) {
+            const auto found = kinds.find(&socket);
+            broker::testing::check_sent(socket.outbound,
+                                        found == kinds.end() ? Sent::unknown : found->second);
+        }
+    }
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     Input input(data, size);
     World world(draw_options(input));
     std::vector<Peer> peers;
+    Kinds kinds;
     for (uint32_t count = 0; count < operations_max && !input.is_empty(); ++count) {
-        operate(input.byte(), input, world, peers);
+        operate(input.byte(), input, world, peers, kinds);
     }
-    if ((size & 1) != 0) world.request(io::Request::stop);
+    if ((size & 1) != 0) {
+        world.request(io::Request::stop);
+        world.settle();
+    }
+    check_all_sent(world, kinds);
     return 0;  // the world's end checks that nothing is left
 }
