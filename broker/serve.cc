@@ -274,6 +274,7 @@ struct Process {
             .descriptors = descriptors_of(settings),
             .accepted_max = sockets_per_shard(settings),
             .adopted_max = 0,
+            .accepts_per_listener = accepts_per_listener(listeners.all.size()),
             .recv_buffers_count = static_cast<uint32_t>(settings.recv_buffers_count),
             .recv_buffer_bytes = static_cast<uint32_t>(settings.recv_buffer_bytes)};
         for (io::ShardId id = 0; id < settings.workers; ++id) {

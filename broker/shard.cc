@@ -41,6 +41,7 @@ using State = ConnectionState;
 
 namespace {
 
+constexpr uint32_t accepts_per_listener_max = 16;
 constexpr uint32_t records_per_lane_and_turn_max = 1'024;
 constexpr uint32_t timers_per_turn_max = 256;
 // How soon a full lane is looked at again: its consumer does not wake its producer.
@@ -62,6 +63,11 @@ constexpr uint64_t expiry_interval_ns = 64 * base::ns_per_ms;
 
 uint32_t sockets_per_shard(const Settings& settings) {
     return static_cast<uint32_t>(settings.connections_max) + refusal_slots_count;
+}
+
+uint32_t accepts_per_listener(size_t listeners_count) {
+    return static_cast<uint32_t>(
+        std::clamp<size_t>(refusal_slots_count / listeners_count, 1, accepts_per_listener_max));
 }
 
 struct Shard::Impl {

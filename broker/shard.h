@@ -58,6 +58,10 @@ struct StopReport {
 inline constexpr uint32_t refusal_slots_count = 64;
 // How many sockets the reactor of each shard must be able to hold.
 uint32_t sockets_per_shard(const Settings& settings);
+// How many accepts may wait at each of so many listeners. Each takes a place among the sockets, so
+// together they are no more than the slots for refusals (up to so many listeners): connections_max
+// can be reached over any one of them.
+uint32_t accepts_per_listener(size_t listeners_count);
 
 class Shard {
   public:

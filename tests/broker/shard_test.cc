@@ -337,6 +337,17 @@ TEST(ShardReload, NewSettingsCountFromThenOn) {
     EXPECT_TRUE(world.is_stopped());
 }
 
+TEST(Shard, AcceptsThatWaitLeaveRoomForAllConnections) {
+    EXPECT_EQ(accepts_per_listener(1), 16u);
+    for (uint32_t listeners_count = 1; listeners_count <= refusal_slots_count; ++listeners_count) {
+        const uint32_t at_each = accepts_per_listener(listeners_count);
+        EXPECT_GE(at_each, 1u);
+        EXPECT_LE(at_each, 16u);
+        EXPECT_LE(listeners_count * at_each, refusal_slots_count);
+    }
+    EXPECT_EQ(accepts_per_listener(1'000), 1u);
+}
+
 TEST(Shard, SocketsPerShardKeepAReserveForRefusals) {
     Settings settings;
     settings.connections_max = 1'000;

@@ -454,6 +454,18 @@ class FullTest(unittest.TestCase):
             for client in inside:
                 client.close()
 
+    def test_full_over_one_of_many_addresses(self):
+        """What waits at the others for clients takes nobody's place."""
+        with Broker("--workers", "1", "--connections-max", "20",
+                    listen=["127.0.0.1:0"] * 12) as broker:
+            place = ("127.0.0.1", broker.port)
+            inside = [RawClient(place) for _ in range(20)]
+            with RawClient(place, upgrade=False) as outside:
+                outside.send(upgrade_request())
+                self.assertEqual(503, outside.read_response().status)
+            for client in inside:
+                client.close()
+
 
 def load_tests(loader, tests, pattern):
     """SlowInputTest shares only the fixture with its parent, not the parent's tests."""
