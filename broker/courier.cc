@@ -23,6 +23,7 @@ Courier::Courier(io::ShardId self, io::Mesh& mesh, io::Reactor& reactor, uint64_
       mesh_(mesh),
       reactor_(reactor),
       cross_core_(lane_bytes),
+      heads_cost_max_(CrossCore::heads_cost(heads_max)),
       results_cost_min_(results_cost_min(cross_core_, heads_max)),
       live_room_bytes_(lane_bytes / 2),
       destinations_(mesh.shards_count()) {}
@@ -52,7 +53,7 @@ void Courier::write_heads(io::ShardId to, std::span<const codec::Position> heads
 }
 
 bool Courier::has_room_for_heads(io::ShardId to) {
-    return has_room_beside_results(to, results_cost_min_);
+    return has_room_beside_results(to, heads_cost_max_);
 }
 
 bool Courier::has_room_beside_results(io::ShardId to, uint64_t cost) {

@@ -101,6 +101,7 @@ class Courier {
     io::Mesh& mesh_;
     io::Reactor& reactor_;
     CrossCore cross_core_;
+    const uint64_t heads_cost_max_;    // of the heads of all partitions
     const uint64_t results_cost_min_;  // of the costliest results that any request can have
     const uint64_t live_room_bytes_;   // of a lane, that pages of history leave alone
     std::vector<Destination> destinations_;

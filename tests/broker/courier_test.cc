@@ -292,6 +292,19 @@ TEST_F(CourierTest, OfferedHeadsLeaveRoom) {
     EXPECT_TRUE(courier_.has_room_for_heads(1));
 }
 
+// Or a shard of which nothing is wanted would never hear of them.
+TEST_F(CourierTest, AnEmptyLaneHasRoomForHeadsWhereverItStands) {
+    const uint32_t shards_count = mesh_.shards_count();
+    Courier courier(0, mesh_, *reactor_, lane_bytes, (heads_max + shards_count - 1) / shards_count);
+    io::Lane& lane = mesh_.deliver(0, 1);
+    for (uint64_t moved_bytes = 0; moved_bytes < lane_bytes; moved_bytes += 64) {
+        ASSERT_TRUE(courier.has_room_for_heads(1)) << moved_bytes;
+        ASSERT_TRUE(CrossCore::write_marker(lane, RecordType::interest_ack, 1));
+        lane.commit();
+        take_all(lane);
+    }
+}
+
 class CourierAloneTest : public CourierTest {
   protected:
     CourierAloneTest() : CourierTest(1) {}
