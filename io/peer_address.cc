@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <sys/un.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 
@@ -37,7 +38,9 @@ std::string unix_text(const sockaddr_un& address, socklen_t length) {
     // A client rarely binds its end, and accept(2) then answers the family alone. A name that
     // begins with a zero byte is an abstract one, which is written with '@' (unix(7)).
     if (length <= path_offset) return "unix";
-    const size_t name_bytes = length - path_offset;
+    // The kernel's length of a path counts a zero byte behind it, even where there is no room for
+    // it.
+    const size_t name_bytes = std::min<size_t>(length - path_offset, sizeof address.sun_path);
     if (address.sun_path[0] == '\0') {
         return std::string("unix:@").append(address.sun_path + 1, name_bytes - 1);
     }

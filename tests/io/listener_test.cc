@@ -12,6 +12,7 @@
 
 #include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -359,6 +360,35 @@ TEST(listener, a_living_unix_socket_is_respected_and_a_dead_one_replaced) {
     const Listening third = io::open_listening(parsed(text), 1);
     EXPECT_TRUE(third.error.empty()) << third.error;
     close_all(third);
+}
+
+// A client can bind its end to a path that fills the address to its last byte; the kernel then
+// counts a terminating zero for which there is no room (unix(7)).
+TEST(listener, the_longest_path_of_a_peer_is_written_whole) {
+    const TemporaryDirectory directory;
+    const std::string text = "unix:" + (directory / "socket");
+    const Listening listening = io::open_listening(parsed(text), 1);
+    ASSERT_EQ(listening.error, "");
+    sockaddr_un own{};
+    own.sun_family = AF_UNIX;
+    std::string path = directory / "";
+    path.resize(sizeof own.sun_path, 'p');
+    std::memcpy(own.sun_path, path.data(), path.size());
+    const int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ASSERT_EQ(bind(client, reinterpret_cast<const sockaddr*>(&own), sizeof own), 0);
+    const ListenAddress address = parsed(text);
+    const auto* const generic = reinterpret_cast<const sockaddr*>(&address.storage);
+    ASSERT_EQ(connect(client, generic, address.length), 0);
+    io::PeerAddress peer{};
+    peer.length = sizeof peer.storage;
+    const int accepted =
+        accept(listening.fds[0], reinterpret_cast<sockaddr*>(&peer.storage), &peer.length);
+    ASSERT_GE(accepted, 0);
+    EXPECT_EQ(peer.length, sizeof own + 1);
+    EXPECT_EQ(io::peer_text(peer), "unix:" + path);
+    close(client);
+    close(accepted);
+    close_all(listening);
 }
 
 TEST(listener, a_file_that_is_no_socket_is_left_alone) {
