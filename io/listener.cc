@@ -8,6 +8,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -26,6 +27,9 @@ namespace {
 
 constexpr int backlog_count = 4096;
 constexpr std::string_view unix_prefix = "unix:";
+// A second in all.
+constexpr int lock_tries_max = 100;
+constexpr long lock_pause_ns = 10'000'000;
 
 // A descriptor that is closed unless it is handed on.
 class OwnedFd {
@@ -225,8 +229,14 @@ OwnedFd unix_directory_lock(const std::string& path) {
     const size_t slash = path.rfind('/');
     const std::string directory = slash == std::string::npos ? "." : path.substr(0, slash + 1);
     OwnedFd fd(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    // Some file systems cannot lock; there the small race is accepted.
-    if (fd.is_open()) static_cast<void>(flock(fd.get(), LOCK_EX));
+    if (!fd.is_open()) return fd;
+    // A broker holds it for a moment, but whoever may read the directory may lock it, and keep it.
+    // Then, and where the file system cannot lock, the small race is accepted.
+    for (int tries = 1; flock(fd.get(), LOCK_EX | LOCK_NB) != 0; ++tries) {
+        if (errno != EWOULDBLOCK || tries == lock_tries_max) break;
+        const timespec pause{0, lock_pause_ns};
+        nanosleep(&pause, nullptr);
+    }
     return fd;
 }
 

@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -360,6 +361,17 @@ TEST(listener, a_living_unix_socket_is_respected_and_a_dead_one_replaced) {
     const Listening third = io::open_listening(parsed(text), 1);
     EXPECT_TRUE(third.error.empty()) << third.error;
     close_all(third);
+}
+
+// Whoever may read a directory may lock it, as tools do that clean up in it.
+TEST(listener, a_directory_that_others_keep_locked_is_used_all_the_same) {
+    const TemporaryDirectory directory;
+    const int fd = open((directory / "").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    ASSERT_EQ(flock(fd, LOCK_SH), 0);
+    const Listening listening = io::open_listening(parsed("unix:" + (directory / "socket")), 1);
+    EXPECT_EQ(listening.error, "");
+    close_all(listening);
+    close(fd);
 }
 
 // A client can bind its end to a path that fills the address to its last byte; the kernel then
