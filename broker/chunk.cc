@@ -66,13 +66,7 @@ ChunkPool::~ChunkPool() {
         if (chunk != nullptr) release(Range{chunk, 0, 0});
     }
     CHECK(alive_count_ == 0);
-    for (Chunk* spare : {spare_, large_spare_}) {
-        while (spare != nullptr) {
-            Chunk* const chunk = std::exchange(spare, spare->next_free);
-            unpoison(chunk);
-            static_cast<void>(drop(chunk));
-        }
-    }
+    drop_spares();
 }
 
 Range ChunkPool::append(std::span<const uint8_t> head, std::span<const uint8_t> tail,
@@ -163,6 +157,21 @@ void ChunkPool::keep(Chunk* chunk) {
         ++spare_count_;
     } else {
         large_spare_bytes_ += all_bytes(chunk);
+    }
+}
+
+void ChunkPool::drop_spares() {
+    if (spare_ == nullptr && large_spare_ == nullptr) return;
+    // Those that the kernel does not take are kept anew.
+    Chunk* lists[] = {std::exchange(spare_, nullptr), std::exchange(large_spare_, nullptr)};
+    spare_count_ = 0;
+    large_spare_bytes_ = 0;
+    for (Chunk* next : lists) {
+        while (next != nullptr) {
+            Chunk* const chunk = std::exchange(next, next->next_free);
+            unpoison(chunk);
+            if (!drop(chunk)) keep(chunk);
+        }
     }
 }
 

@@ -76,8 +76,15 @@ class ChunkPool {
         if (--range.chunk->references == 0) recycle(range.chunk);
     }
 
-    // Memory of all chunks that are alive, the spare ones included.
+    // Gives the spare chunks back to the kernel, as far as it takes them.
+    void drop_spares();
+
+    // Memory of all chunks that are alive, and of the spare ones.
     uint64_t held_bytes() const { return held_bytes_; }
+    // The same without the spare ones, which whoever is short of memory can have.
+    uint64_t alive_bytes() const {
+        return held_bytes_ - large_spare_bytes_ - spare_count_ * (sizeof(Chunk) + chunk_bytes);
+    }
     uint32_t alive_count() const { return alive_count_; }
     // Of the chunk that was taken into use last.
     uint64_t newest_number() const { return newest_number_; }

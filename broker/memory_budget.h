@@ -1,6 +1,6 @@
 // MemoryBudget: how much of the memory that the broker may use is in use, over all shards.
 //
-// What counts are the gauges of every shard (chunks, held messages, history, messages and
+// What counts are the gauges of every shard (chunks in use, held messages, history, messages and
 // requests that arrive) and what the kernel holds for TCP sockets. It tells that for all sockets of
 // the machine together, also in a network namespace (/proc/net/sockstat): of it counts the share
 // that the broker's connections are of all sockets, so that other programs' do not use up the

@@ -335,7 +335,7 @@ void Outbox::flush() {
         if (send(slot, *connection)) ++sends;
     }
     metrics_.set(Metric::outbound_bytes, outbound_bytes_);
-    metrics_.set(Metric::chunk_memory_bytes, chunks_.held_bytes());
+    metrics_.set(Metric::chunk_memory_bytes, chunks_.alive_bytes());
 }
 
 std::vector<base::Slot> Outbox::take_doomed() {

@@ -109,6 +109,8 @@ class Outbox {
     void drop_all(Connection& connection);
 
     uint64_t newest_chunk_number() const { return chunks_.newest_number(); }
+    // Gives back what is kept for later frames.
+    void drop_spare_memory() { chunks_.drop_spares(); }
 
     void flush();
     // What waits in the queues of all connections.

@@ -30,6 +30,7 @@ void Shedding::advance(MemoryBudget::Level level) {
         if (next_index_ > 0 || pass_ != Pass::looking) begin(Pass::looking);
         return;
     }
+    outbox_.drop_spare_memory();
     if (reactor_.now_ns() < paused_until_ns_) return;
     next_index_ = connections_.for_some(
         next_index_, connections_per_turn_max,

@@ -1,5 +1,6 @@
 // Shedding: takes memory back when the broker comes near its budget, from whichever holds more of
-// the shard's: queues, or what has begun to arrive.
+// the shard's: queues, or what has begun to arrive. What is kept for use again, which the budget
+// does not count, goes back at once.
 //
 // Queues: a chunk of 64 KiB lives as long as one queue refers to a byte of it, so a few clients
 // that stand still hold more than their backlog tells. In one pass over the connections it is found

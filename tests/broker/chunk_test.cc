@@ -159,6 +159,26 @@ TEST(ChunkPool, SparesAreUsedAgainAndBounded) {
     for (const Range& range : ranges) pool.release(range);
 }
 
+TEST(ChunkPool, SparesAreNotAliveAndCanBeGivenBack) {
+    ChunkPool pool;
+    EXPECT_EQ(pool.alive_bytes(), 0u);
+    pool.drop_spares();  // there are none
+    const Range small = pool.append(bytes_of("s"), {});
+    const uint64_t open_bytes = pool.alive_bytes();
+    EXPECT_EQ(open_bytes, sizeof(Chunk) + chunk_bytes);
+    for (int round = 0; round < 2; ++round) {
+        take_and_release(pool, chunk_bytes, 20);
+        take_and_release(pool, 100'000, 20);
+        EXPECT_EQ(pool.alive_bytes(), 2 * open_bytes) << "the one that is held, and the open one";
+        EXPECT_GT(pool.held_bytes(), 20 * 100'000u + 16 * open_bytes);
+        pool.drop_spares();
+        EXPECT_EQ(pool.alive_bytes(), 2 * open_bytes);
+        EXPECT_EQ(pool.held_bytes(), 2 * open_bytes);
+    }
+    EXPECT_EQ(text_of(small), "s");
+    pool.release(small);
+}
+
 // Of the process, in pages that it holds.
 size_t resident_bytes() {
     std::ifstream file("/proc/self/statm");
@@ -246,6 +266,7 @@ TEST_P(ChunkPoolOfSize, AChunkThatTheKernelDoesNotTakeBackIsUsedAgain) {
         const AllMappings all_mappings;
         was_full = all_mappings.is_full();
         if (was_full) release_all();
+        if (was_full) pool.drop_spares();  // as far as it takes them
     }
     if (!was_full) {
         release_all();

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -144,6 +145,77 @@ TEST_F(ShortMemory, WhoHoldsTheOldestIsShedAndTheOthersGoOn) {
         EXPECT_EQ(quick.take_texts().size(), 1u);
     }
     EXPECT_EQ(shed_count(), 1u);
+}
+
+// Messages of 100 kB, of which a burst leaves spare chunks behind.
+class ShortMemoryAfterBursts : public ::testing::Test {
+  protected:
+    static constexpr uint64_t memory_bytes_max = 8 * base::mib;
+    static constexpr size_t burst_count = 40;
+    static constexpr size_t burst_bytes = burst_count * 100'000;
+
+    static WorldOptions options() {
+        WorldOptions options{.shards_count = 2};
+        options.settings.memory_bytes_max = memory_bytes_max;
+        options.settings.message_bytes_max = 256 * base::kib;
+        options.settings.outbound_soft_bytes = 2 * memory_bytes_max;
+        options.settings.outbound_hard_bytes = 2 * memory_bytes_max;
+        return options;
+    }
+    // For a client that reads it late.
+    void burst(io::ShardId shard) {
+        const std::string text(100'000, 'x');
+        const Peer reader = world_.client(shard);
+        const Peer writer = world_.client(shard);
+        reader.subscribe("a");
+        reader.stall();
+        for (size_t count = 0; count < burst_count; ++count) {
+            writer.say(R"({"op":"publish","id":1,"topic":"a","text":")" + text + "\"}");
+            const Texts answers = writer.take_texts();
+            ASSERT_EQ(answers.size(), 1u);
+            ASSERT_TRUE(error_code(answers[0]).starts_with("no error")) << answers[0];
+        }
+        EXPECT_GT(world_.metric(Metric::chunk_memory_bytes), burst_bytes);
+        reader.read_on();
+        world_.settle();
+        EXPECT_EQ(reader.take_texts().size(), burst_count);
+        reader.finish();
+        writer.finish();
+        world_.settle();
+    }
+
+    World world_{options()};
+};
+
+// What is kept for use again is nobody's, and must not use up the budget for good.
+TEST_F(ShortMemoryAfterBursts, WhatABurstHeldIsThereForTheNext) {
+    for (const io::ShardId shard : {0u, 1u, 0u, 1u}) {
+        burst(shard);
+        ASSERT_FALSE(HasFatalFailure());
+        EXPECT_LT(world_.metric(Metric::chunk_memory_bytes), base::mib);
+    }
+    EXPECT_EQ(world_.metric(Metric::connections_shed_total), 0u);
+}
+
+// Of the process, in pages that it holds.
+uint64_t resident_bytes() {
+    std::ifstream file("/proc/self/statm");
+    uint64_t all_pages = 0;
+    uint64_t resident_pages = 0;
+    file >> all_pages >> resident_pages;
+    return resident_pages * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
+TEST_F(ShortMemoryAfterBursts, NearTheEndNothingIsKeptForLater) {
+    burst(0);
+    ASSERT_FALSE(HasFatalFailure());
+    const uint64_t kept_bytes = resident_bytes();
+    world_.set_kernel_socket_bytes(memory_bytes_max / 8 * 7 - base::mib);
+    world_.run_for(2 * base::ns_per_s);
+    EXPECT_GT(resident_bytes(), kept_bytes - burst_bytes / 2) << "it is not near yet";
+    world_.set_kernel_socket_bytes(memory_bytes_max / 8 * 7);
+    world_.run_for(2 * base::ns_per_s);
+    EXPECT_LT(resident_bytes(), kept_bytes - burst_bytes / 2);
 }
 
 TEST_F(ShortMemory, NobodyIsShedWhenWhatTheOldestHeldIsEnough) {

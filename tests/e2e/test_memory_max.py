@@ -28,7 +28,7 @@ LIMITS = ("--workers", "2", "--memory-max", f"{LIMIT_BYTES}B", "--outbound-soft"
 RATE_BYTES_PER_S = 16 * MIB
 PATIENCE_S = 60 if "--sanitized" in sys.argv else 20
 FLOOD_S = 5
-REST_BYTES_MAX = 8 * MIB  # spare chunks of two workers
+REST_BYTES_MAX = 2 * MIB  # open chunks of two workers
 
 
 def used_bytes(metrics):
