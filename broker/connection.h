@@ -2,14 +2,14 @@
 //
 // Owner: the shard's slab. Thread: its shard's. Connections never migrate.
 //
-//   state      what it is                              received bytes   send done          timer
-//   http       answering HTTP requests                 HttpSurface      flush              408, or
-//   cut when idle open       an upgraded WebSocket                   Session          flush, resume
-//   ping, or evict closing    the last bytes are on their way         discarded        lingering if
-//   all   joining lingering  writing is shut down; waits for FIN     discarded        – joining
-//   joining    shut down both ways; waits for what     discarded        close if all home  –
+//   state      what it is                           received     send done            timer
+//   http       answering HTTP requests              HttpSurface  flush                408, cut
+//   open       an upgraded WebSocket                Session      flush, resume        ping, evict
+//   closing    the last bytes are on their way      discarded    lingering if all     joining
+//   lingering  writing is shut down; waits for FIN  discarded    –                    joining
+//   joining    shut down both ways; waits for what  discarded    close if all home    –
 //              is in flight
-//   closed     close is requested                      CHECK            CHECK              –
+//   closed     close is requested                   CHECK        CHECK                –
 //
 // The end of the peer's stream, or an error, leads from http and open to closing (when answers are
 // still queued) or joining, from closing and lingering to joining. The transitions stand in

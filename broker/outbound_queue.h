@@ -62,6 +62,12 @@ class OutboundQueue {
   public:
     bool is_empty() const { return backlog_bytes_ == 0; }
     uint32_t backlog_bytes() const { return backlog_bytes_; }
+    // What the list of the ranges takes. It passes the backlog only where frames are shorter than
+    // an entry of it and lie apart: pongs, of two bytes each.
+    uint64_t list_bytes() const {
+        const uint32_t staged_count = control_ == nullptr ? 0 : control_->count();
+        return (uint64_t{stream_.count()} + staged_count) * sizeof(Range);
+    }
     bool is_in_flight() const { return in_flight_bytes_ > 0; }
     uint32_t in_flight_bytes() const { return in_flight_bytes_; }
 

@@ -36,7 +36,9 @@ Session::Session(const Parts& parts, io::ShardId shard)
     : parts_(parts), shard_(shard), keeps_history_(!parts.settings.topic_rules.empty()) {}
 
 bool Session::is_backlogged(const Connection& connection) const {
-    return connection.queue.backlog_bytes() > parts_.settings.outbound_soft_bytes;
+    const OutboundQueue& queue = connection.queue;
+    return std::max<uint64_t>(queue.backlog_bytes(), queue.list_bytes()) >
+           parts_.settings.outbound_soft_bytes;
 }
 
 bool Session::awaits_enough(const Connection& connection) const {

@@ -210,6 +210,24 @@ TEST(OutboundQueue, ControlFramesKeepTheirOrderAfterAShortSend) {
     EXPECT_EQ(wire.out, first + second + third + ordered);
 }
 
+TEST(OutboundQueue, CountsTheListOfItsRanges) {
+    Wire wire;
+    EXPECT_EQ(wire.queue.list_bytes(), 0u);
+    const std::string pong = frame_of(Opcode::pong, "");
+    for (uint64_t count = 1; count <= 5; ++count) {
+        wire.push(pong);
+        wire.step_aside();
+        wire.push_control(pong);
+        wire.step_aside();
+        EXPECT_EQ(wire.queue.list_bytes(), 2 * count * sizeof(Range));
+    }
+    wire.push(pong);
+    wire.push(pong);
+    EXPECT_EQ(wire.queue.list_bytes(), 11 * sizeof(Range)) << "neighbours are one range";
+    wire.send_all();
+    EXPECT_EQ(wire.queue.list_bytes(), 0u);
+}
+
 TEST(OutboundQueue, NothingOvertakesAFrameThatHasBegunToLeave) {
     const std::string one = frame_of(Opcode::text, "one");
     const std::string two = frame_of(Opcode::text, "two");

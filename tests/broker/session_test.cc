@@ -248,6 +248,30 @@ TEST(Session, PingFramesAreEchoed) {
                                                       {codec::Decoded::Kind::pong, 0, longest}}));
 }
 
+// Two clients in turn, so that none of the pongs lies beside the one before it: each is two bytes
+// and an entry of a list.
+TEST(Session, PongsThatLieApartDoNotGrowTheirListWithoutEnd) {
+    WorldOptions options;
+    options.settings.outbound_soft_bytes = 4 * base::kib;
+    World world(options);
+    const Peer peers[] = {world.client(), world.client()};
+    for (const Peer& peer : peers) peer.stall();
+    constexpr uint32_t entries_max = 4 * base::kib / sizeof(Range);
+    for (uint32_t count = 0; count < entries_max; ++count) {
+        for (const Peer& peer : peers) peer.send(client_frame(Opcode::ping, ""));
+    }
+    EXPECT_EQ(world.metric(Metric::pauses_total), 0u);
+    for (uint32_t count = 0; count < 3; ++count) {
+        for (const Peer& peer : peers) peer.send(client_frame(Opcode::ping, ""));
+    }
+    EXPECT_EQ(world.metric(Metric::pauses_total), 2u);
+    for (const Peer& peer : peers) {
+        peer.read_on();
+        world.settle();
+        EXPECT_EQ(peer.take_frames().size(), entries_max + 3) << "none is lost";
+    }
+}
+
 TEST(Session, FragmentsAreOneMessageAndCountedWhileTheyWait) {
     World world;
     const Peer peer = world.client();
