@@ -42,6 +42,8 @@ struct UringOptions {
     // it smaller.
     uint32_t sockets_per_ring_max = 1'048'576;
     // Accepts that wait at each listener: how many connections one turn can take from its queue.
+    // Each takes an entry of the table, so over one of several listeners so many fewer sockets come
+    // in as wait at the others.
     uint32_t accepts_per_listener = 16;
     // Shared by all connections, because bytes are lent for one turn only. A power of two, up to
     // 32,768; several rings have a part of them each, but not fewer than 128.
