@@ -98,11 +98,16 @@ bool write_or_give(io::Lane& lane, Head head, std::string_view id, std::string_v
     head.name_bytes = static_cast<uint16_t>(name.size());
     head.payload_bytes = static_cast<uint32_t>(payload.size());
     if (payload.size() <= inline_bytes_max) return write(lane, head, id, name, key, payload);
+    // Asked before, because a publish that finds no room is tried again every millisecond, and the
+    // copy costs more than all the rest.
+    const uint64_t record_bytes =
+        sizeof head + id.size() + name.size() + key.size() + inline_bytes_max;
+    if (lane.room_bytes() < io::Lane::record_cost(record_bytes)) return false;
     GiftBlock block(static_cast<uint8_t*>(std::malloc(payload.size())));
     CHECK(block != nullptr);
     std::memcpy(block.get(), payload.data(), payload.size());
     head.gift = block.get();
-    if (!write(lane, head, id, name, key, {}, inline_bytes_max)) return false;
+    CHECK(write(lane, head, id, name, key, {}, inline_bytes_max));
     static_cast<void>(block.release());  // the receiver's from now on
     return true;
 }

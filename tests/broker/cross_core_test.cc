@@ -1,6 +1,7 @@
 #include "broker/cross_core.h"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <string>
 #include <vector>
@@ -320,6 +321,22 @@ TEST(CrossCore, NoMessageOfAPageCostsMoreThanWhatIsReserved) {
             {.topic = topic, .payload = {codec::PayloadKind::text, payload}});
         EXPECT_LE(cost, cross_core.publication_cost_max());
     }
+}
+
+// A publish that waits for room is tried again every millisecond, however large it is.
+TEST(CrossCore, WhatFindsNoRoomIsNotCopied) {
+    const CrossCore cross_core(lane_bytes);
+    io::Lane lane(lane_bytes);
+    while (CrossCore::write_marker(lane, RecordType::drained, 0)) {
+    }
+    constexpr size_t payload_bytes = base::mib;
+    void* const unreadable =
+        mmap(nullptr, payload_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    ASSERT_NE(unreadable, MAP_FAILED);
+    const std::string_view payload{static_cast<const char*>(unreadable), payload_bytes};
+    const Publication gift{.topic = "t", .payload = {codec::PayloadKind::text, payload}};
+    EXPECT_FALSE(cross_core.write_publication(lane, RecordType::publish, gift));
+    munmap(unreadable, payload_bytes);
 }
 
 // LeakSanitizer finds a gift that a refused write forgot.
