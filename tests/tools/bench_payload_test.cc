@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <optional>
 #include <set>
 
 #include "tools/bench/sequence_check.h"
@@ -61,6 +62,20 @@ TEST(Payload, EveryChangedByteIsFound) {
     // Another message's filler: the bytes belong to the message, not just to its length.
     const Stamp next{.publisher = 3, .topic = 5, .sequence = 8};
     EXPECT_FALSE(bench::is_payload_intact(good, next, 1'200));
+}
+
+// A stamp that another load reads says nothing that it could take for one of its own.
+TEST(Payload, AnotherLoadReadsNonsense) {
+    const Stamp stamp{.time_ns = 1'000'000, .publisher = 0, .topic = 0, .sequence = 3};
+    for (uint64_t load = 1; load < 1'000; ++load) {
+        std::string payload;
+        bench::append_payload(payload, stamp, 64, load);
+        EXPECT_EQ(bench::read_stamp(payload, load), stamp);
+        EXPECT_TRUE(bench::is_payload_intact(payload, stamp, 64));
+        const std::optional<Stamp> read = bench::read_stamp(payload, load + 1);
+        ASSERT_TRUE(read.has_value());
+        EXPECT_TRUE(read->publisher > 0 || read->topic > 0);
+    }
 }
 
 TEST(Payload, AgeSurvivesTheClocksWrap) {

@@ -139,6 +139,7 @@ class LoadShard {
     bool decode(Client& client, std::span<uint8_t>& bytes);
     void on_message(Client& client, std::string_view message);
     void on_things(Client& client, std::string_view& rest);
+    bool is_ours(const Stamp& stamp) const;
     void on_delivery(Client& client, const Incoming& incoming);
     void on_close_frame(Client& client, uint16_t code, std::string_view reason);
 

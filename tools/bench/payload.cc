@@ -68,6 +68,14 @@ constexpr uint64_t mask_of(uint32_t bits) {
     return (uint64_t{1} << bits) - 1;
 }
 
+// What the stamp's two words are combined with. Odd factors, so that different loads differ.
+uint64_t first_cipher(uint64_t load) {
+    return load * 0x9e3779b97f4a7c15;
+}
+uint64_t second_cipher(uint64_t load) {
+    return load * 0xbf58476d1ce4e5b9;
+}
+
 }  // namespace
 
 uint64_t age_ns(const Stamp& stamp, uint64_t now_ns) {
@@ -149,7 +157,7 @@ double PayloadSizes::size_mean() const {
     return sum / static_cast<double>(weights_sum_);
 }
 
-void append_payload(std::string& out, const Stamp& stamp, uint32_t payload_bytes) {
+void append_payload(std::string& out, const Stamp& stamp, uint32_t payload_bytes, uint64_t load) {
     out += '<';
     uint32_t left = payload_bytes - payload_bytes_min;
     uint64_t phase = mixed(stamp) % filler_period;
@@ -163,25 +171,29 @@ void append_payload(std::string& out, const Stamp& stamp, uint32_t payload_bytes
     // Two words: 48 bits of time and the upper 16 of the publisher's 20, then the rest. Fields that
     // are too large are a programmer's error that the layout's limits exclude.
     const uint64_t publisher = stamp.publisher;
-    write_hex(digits.data(), time_ns << 16 | publisher >> 4);
-    write_hex(digits.data() + 16, (publisher & 0xf) << 60 |
-                                      uint64_t{stamp.topic} << Stamp::sequence_bits |
-                                      (stamp.sequence & mask_of(Stamp::sequence_bits)));
+    const uint64_t first = time_ns << 16 | publisher >> 4;
+    const uint64_t second = (publisher & 0xf) << 60 |
+                            uint64_t{stamp.topic} << Stamp::sequence_bits |
+                            (stamp.sequence & mask_of(Stamp::sequence_bits));
+    write_hex(digits.data(), first ^ first_cipher(load));
+    write_hex(digits.data() + 16, second ^ second_cipher(load));
     out.append(digits.data(), digits.size());
     out += '>';
 }
 
-std::optional<Stamp> read_stamp(std::string_view payload) {
+std::optional<Stamp> read_stamp(std::string_view payload, uint64_t load) {
     if (payload.size() < payload_bytes_min || payload.back() != '>') return std::nullopt;
     const char* const digits = payload.data() + payload.size() - 1 - Stamp::digits_count;
-    const std::optional<uint64_t> first = read_hex_16(digits);
-    const std::optional<uint64_t> second = read_hex_16(digits + 16);
-    if (!first || !second) return std::nullopt;
-    return Stamp{.time_ns = *first >> 16,
-                 .publisher = static_cast<uint32_t>((*first & 0xffff) << 4 | *second >> 60),
-                 .topic = static_cast<uint32_t>(*second >> Stamp::sequence_bits &
-                                                mask_of(Stamp::topic_bits)),
-                 .sequence = *second & mask_of(Stamp::sequence_bits)};
+    const std::optional<uint64_t> first_read = read_hex_16(digits);
+    const std::optional<uint64_t> second_read = read_hex_16(digits + 16);
+    if (!first_read || !second_read) return std::nullopt;
+    const uint64_t first = *first_read ^ first_cipher(load);
+    const uint64_t second = *second_read ^ second_cipher(load);
+    return Stamp{
+        .time_ns = first >> 16,
+        .publisher = static_cast<uint32_t>((first & 0xffff) << 4 | second >> 60),
+        .topic = static_cast<uint32_t>(second >> Stamp::sequence_bits & mask_of(Stamp::topic_bits)),
+        .sequence = second & mask_of(Stamp::sequence_bits)};
 }
 
 bool is_payload_intact(std::string_view payload, const Stamp& stamp, uint32_t payload_bytes) {

@@ -2,9 +2,10 @@
 // Pure; any thread.
 //
 // A payload is `<`, filler, and 32 hexadecimal digits, `>`: letters that stand in JSON, in a URL
-// and in a text frame as they are. The digits are the Stamp, at a fixed place from the end. The
-// length and the filler follow from the publisher, topic and sequence number, so that the receiver
-// can check every byte without remembering anything.
+// and in a text frame as they are. The digits are the Stamp, at a fixed place from the end, in a
+// cipher of the load's own: another load in the same topics reads nonsense, and does not take the
+// message for one of its own. The length and the filler follow from the publisher, topic and
+// sequence number, so that the receiver can check every byte without remembering anything.
 #pragma once
 
 #include <cstdint>
@@ -65,11 +66,13 @@ class PayloadSizes {
     uint64_t weights_sum_ = 1;
 };
 
-// Appends the payload of the message.
-void append_payload(std::string& out, const Stamp& stamp, uint32_t payload_bytes);
+// Appends the payload of the message. `load` is a number that no other load has; 0: no cipher.
+void append_payload(std::string& out, const Stamp& stamp, uint32_t payload_bytes,
+                    uint64_t load = 0);
 
-// The stamp at the end of a payload; nothing when there is none.
-[[nodiscard]] std::optional<Stamp> read_stamp(std::string_view payload);
+// The stamp at the end of a payload; nothing when there is none. Of another load's message it is
+// one of nonsense.
+[[nodiscard]] std::optional<Stamp> read_stamp(std::string_view payload, uint64_t load = 0);
 
 // Whether the payload, whose stamp was read, has this length and the filler that belongs to it.
 [[nodiscard]] bool is_payload_intact(std::string_view payload, const Stamp& stamp,
