@@ -60,6 +60,15 @@ TEST(Plan, SaysWhatIsWrong) {
     EXPECT_NE(problem_of([](Plan& plan) { plan.window = bench::window_max + 1; }), "");
     EXPECT_NE(problem_of([](Plan& plan) { plan.rate = -1; }), "");
     EXPECT_NE(problem_of([](Plan& plan) { plan.duration_ns = 0; }), "");
+    EXPECT_NE(problem_of([](Plan& plan) { plan.broker_pid = -1; }), "");
+    const auto problem_of_cut = [&](uint64_t duration_ns) {
+        return problem_of([duration_ns](Plan& plan) {
+            plan.scenario = Scenario::reconnect;
+            plan.duration_ns = duration_ns;
+        });
+    };
+    EXPECT_EQ(problem_of_cut(bench::reconnect_duration_min_ns), "");
+    EXPECT_NE(problem_of_cut(bench::reconnect_duration_min_ns - 1), "");
     EXPECT_NE(problem_of([](Plan& plan) { plan.payload_text = "10"; }), "");
     EXPECT_NE(problem_of([](Plan& plan) { plan.url = "wss://x"; }), "");
     EXPECT_NE(problem_of([](Plan& plan) { plan.topic_prefix = "a/b"; }), "");

@@ -7,11 +7,14 @@
 //     the threads have ended.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
 #include <string>
+
+#include "io/base/units.h"
 
 namespace bench {
 
@@ -21,6 +24,13 @@ enum class Phase : uint8_t {
     drain,    // nobody publishes any more; what is on its way arrives
     end,
 };
+
+// Of a rate's reciprocal, which may be anything: a century at most.
+inline uint64_t ns_of(double seconds) {
+    constexpr double seconds_max = 3.2e9;
+    return static_cast<uint64_t>(std::min(seconds, seconds_max) *
+                                 static_cast<double>(base::ns_per_s));
+}
 
 // A number that one thread adds to and others read.
 class Counter {
@@ -59,6 +69,8 @@ class Board {
     std::atomic<uint64_t> measure_begin_ns{UINT64_MAX};
     std::atomic<uint64_t> measure_end_ns{UINT64_MAX};
     std::atomic<uint64_t> cut_at_ns{0};  // reconnect: when the subscribers were cut; 0: not yet
+    // Written by any shard: for what a connection last had to wait, an errno; 0: never.
+    std::atomic<int> connect_shortage{0};
 
     const uint32_t shards_count;
     const std::unique_ptr<ShardCounters[]> shards;  // each written by its shard

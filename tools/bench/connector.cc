@@ -74,6 +74,22 @@ std::string parse_source(const std::string& text, Address& address) {
     return look_up(text, nullptr, AI_NUMERICHOST, address);
 }
 
+std::string check_source(const Address& source, const Address& target) {
+    if (source.storage.ss_family != target.storage.ss_family) {
+        return "the server's address is of another family";
+    }
+    const int fd = socket(source.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return std::strerror(errno);
+    const auto* const address = reinterpret_cast<const sockaddr*>(&source.storage);
+    std::string problem;
+    if (bind(fd, address, source.bytes) != 0) {
+        problem =
+            errno == EADDRNOTAVAIL ? "this machine has no such address" : std::strerror(errno);
+    }
+    ::close(fd);
+    return problem;
+}
+
 Connector::Connector(const Address& target, std::span<const Address> sources, uint32_t first_number,
                      uint32_t step)
     : target_(target), sources_(sources), step_(step), number_(first_number) {

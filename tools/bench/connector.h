@@ -30,6 +30,8 @@ struct Address {
 [[nodiscard]] std::string resolve(const tools::Url& url, Address& address);
 // An address to connect from, without a port. The same.
 [[nodiscard]] std::string parse_source(const std::string& text, Address& address);
+// Whether one can connect from it to the target. The same.
+[[nodiscard]] std::string check_source(const Address& source, const Address& target);
 
 class Connector {
   public:

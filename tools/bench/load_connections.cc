@@ -19,24 +19,36 @@ std::string path_for(std::string_view path, std::string_view topic) {
 
 }  // namespace
 
+// When the next connection is to be started, by the rate; 0: at once.
+uint64_t LoadShard::connect_due_ns() const {
+    const double rate = is_churn_on_schedule() ? plan_.rate : plan_.connect_rate;
+    if (rate <= 0 || connects_begin_ns_ == 0) return 0;
+    const double mine = rate / board_.shards_count;
+    return connects_begin_ns_ + ns_of(static_cast<double>(connects_count_) / mine);
+}
+
 void LoadShard::connect_more(uint64_t now_ns) {
     if (to_connect_.empty()) return;
-    const double rate =
-        plan_.scenario == Scenario::churn && plan_.rate > 0 ? plan_.rate : plan_.connect_rate;
     if (connects_begin_ns_ == 0) connects_begin_ns_ = now_ns;
     while (!to_connect_.empty() && handshakes_count_ < Connector::connecting_max &&
            !connector_.is_full()) {
-        if (rate > 0) {
-            const double passed_s = static_cast<double>(now_ns - connects_begin_ns_) / 1e9;
-            if (static_cast<double>(connects_count_) > passed_s * rate / board_.shards_count)
-                return;
-        }
+        const uint64_t due_ns = connect_due_ns();
+        if (due_ns > now_ns) return;
         const uint32_t index = to_connect_.back();
         Client& client = clients_[index];
         client.began_ns = tools::monotonic_ns();
         const int error = connector_.start(index);
         // Nothing free at this moment: ports, descriptors, or the backlog of a Unix socket.
-        if (error == EADDRNOTAVAIL || error == EAGAIN || error == EMFILE) return;
+        if (error == EADDRNOTAVAIL || error == EAGAIN || error == EMFILE) {
+            board_.connect_shortage.store(error, std::memory_order_relaxed);
+            return;
+        }
+        if (is_churn_on_schedule()) {
+            // Counted from when it was due, as messages are: while all clients wait for a server
+            // that has stalled, nobody is there to begin in time.
+            note_lateness(due_ns, client.began_ns);
+            client.began_ns = due_ns;
+        }
         to_connect_.pop_back();
         ++connects_count_;
         if (error != 0) {
@@ -54,8 +66,8 @@ void LoadShard::on_connected(const Connector::Outcome& outcome) {
         client.state = Client::State::closed;
         --handshakes_count_;
         counters_.refused.add(1);
-        const bool is_storm = plan_.scenario == Scenario::churn ||
-                              board_.cut_at_ns.load(std::memory_order_relaxed) != 0;
+        const bool is_storm =
+            is_churn_running() || board_.cut_at_ns.load(std::memory_order_relaxed) != 0;
         if (is_storm) {
             to_connect_.push_back(outcome.client);
             return;
@@ -226,7 +238,7 @@ void LoadShard::end(Client& client, const std::string& why) {
     if (client.is_sending) reactor_.shutdown(client.socket, io::Direction::both);
     if (client.is_leaving || why.empty()) return;
     (was_live ? counters_.lost : counters_.refused).add(1);
-    const bool is_tolerated = is_cut || plan_.scenario == Scenario::churn ||
+    const bool is_tolerated = is_cut || is_churn_running() ||
                               (was_live && plan_.scenario == Scenario::idle) ||
                               (was_live && plan_.scenario == Scenario::listen);
     if (!is_tolerated) {
@@ -261,6 +273,9 @@ void LoadShard::on_closed(Client& client) {
 // All at once, as when a switch fails: no word of goodbye.
 void LoadShard::cut_all() {
     is_cut_done_ = true;
+    // The rate is that of the storm, too: what passed since the first connections is no credit.
+    connects_begin_ns_ = 0;
+    connects_count_ = 0;
     for (Client& client : clients_) {
         if (!client.role.is_cut || client.state != Client::State::live) continue;
         end(client, "");

@@ -43,7 +43,7 @@ namespace bench {
 
 struct ShardResult {
     Histogram latency_ns;   // of deliveries published while it was measured
-    Histogram lateness_ns;  // open loop: how late messages were handed to the ring
+    Histogram lateness_ns;  // open loop: how late messages (churn: connections) left
     Histogram connect_ns;   // from connect(2) to a live connection
     Histogram resume_ns;    // reconnect: from the cut to a live connection
     CheckSums check;
@@ -111,6 +111,7 @@ class LoadShard {
     void publish_due(uint64_t now_ns);
     void publish_on_schedule(uint64_t now_ns);
     void publish_by_window();
+    void note_lateness(uint64_t due_ns, uint64_t left_ns);
     bool publish(uint64_t number, uint64_t time_ns);
     uint64_t scheduled_ns(uint64_t number) const;
     void flush();
@@ -118,6 +119,7 @@ class LoadShard {
     void cut_all();
 
     // load_connections.cc: from closed to live, and back
+    uint64_t connect_due_ns() const;
     void connect_more(uint64_t now_ns);
     void on_connected(const Connector::Outcome& outcome);
     void on_event(const io::Event& event);
@@ -150,6 +152,14 @@ class LoadShard {
         return client.connection / board_.shards_count;
     }
     base::Slot slot_of(const Client& client) const { return {index_of(client), 1}; }
+    bool is_churn_on_schedule() const {
+        return plan_.scenario == Scenario::churn && plan_.is_open_loop();
+    }
+    // A churn goes on over what a server refuses. One that has never been let in has the wrong
+    // address.
+    bool is_churn_running() const {
+        return plan_.scenario == Scenario::churn && board_.sum(&ShardCounters::cycles) > 0;
+    }
 
     const Plan& plan_;
     const Layout& layout_;

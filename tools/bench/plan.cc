@@ -64,6 +64,10 @@ std::string check_load(const Plan& plan) {
     }
     if (plan.window > window_max) return "--window is at most 1,000,000 messages";
     if (plan.duration_ns == 0) return "--duration must not be 0";
+    if (plan.scenario == Scenario::reconnect && plan.duration_ns < reconnect_duration_min_ns) {
+        return "--duration is at least 200ms for reconnect, which cuts and waits meanwhile";
+    }
+    if (plan.broker_pid < 0) return "--broker-pid is the number of a process";
     return "";
 }
 

@@ -34,6 +34,7 @@ inline constexpr uint64_t window_max = 1'000'000;
 inline constexpr uint32_t clients_max = 1'000'000;
 inline constexpr uint32_t topics_max = 1'000'000;
 inline constexpr uint32_t threads_max = 64;
+inline constexpr uint64_t reconnect_duration_min_ns = 200 * base::ns_per_ms;
 
 struct Plan {
     Scenario scenario = Scenario::fanout;

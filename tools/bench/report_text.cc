@@ -45,11 +45,12 @@ void add_connections(std::string& out, const Result& result) {
         add_row(out, "until ready", quantiles(result.connect_ns));
     }
     if (result.plan.scenario != Scenario::reconnect) return;
+    if (!result.was_cut) return;
     const std::string all = result.all_live_again_ns == 0
                                 ? "not all came back"
                                 : "all live again after " + duration_text(result.all_live_again_ns);
     add_row(out, "resumed", all);
-    add_row(out, "", quantiles(result.resume_ns));
+    if (result.resume_ns.count() > 0) add_row(out, "", quantiles(result.resume_ns));
 }
 
 void add_messages(std::string& out, const Result& result) {
@@ -63,7 +64,8 @@ void add_messages(std::string& out, const Result& result) {
     }
     if (result.latency_ns.count() > 0) add_row(out, "latency", quantiles(result.latency_ns));
     if (result.plan.is_open_loop() && result.lateness_ns.count() > 0) {
-        add_row(out, "sent late", quantiles(result.lateness_ns));
+        const bool is_churn = result.plan.scenario == Scenario::churn;
+        add_row(out, is_churn ? "begun late" : "sent late", quantiles(result.lateness_ns));
     }
 }
 
@@ -97,6 +99,11 @@ void add_verdict(std::string& out, const Result& result) {
         add_row(out, "MISSING",
                 grouped(result.missing()) + " of " + grouped(result.expected_all) +
                     " deliveries did not come");
+    }
+    if (result.delivered_all > result.expected_all) {
+        add_row(out, "TOO MANY",
+                grouped(result.delivered_all - result.expected_all) + " deliveries more than the " +
+                    grouped(result.expected_all) + " that were published");
     }
     if (result.lost > 0) add_row(out, "LOST", grouped(result.lost) + " connections");
     if (result.refused > 0) add_row(out, "refused", grouped(result.refused) + " attempts");

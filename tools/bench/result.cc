@@ -102,9 +102,12 @@ uint64_t Result::missing() const {
     return expected_all > delivered_all ? expected_all - delivered_all : 0;
 }
 
+bool Result::has_lost_connections() const {
+    return plan.scenario != Scenario::reconnect && lost + refused > 0;
+}
 bool Result::is_clean() const {
-    return failure.empty() && missing() == 0 &&
-           delivered_all <= std::max(expected_all, uint64_t{1}) && check.is_clean();
+    return failure.empty() && delivered_all == expected_all && check.is_clean() &&
+           !has_lost_connections();
 }
 
 void judge(Result& result) {

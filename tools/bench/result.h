@@ -64,6 +64,7 @@ struct Result {
 
     std::map<std::string, double> metrics;  // how the broker's counters rose while it was measured
 
+    bool was_cut = false;  // reconnect: it came to that
     bool was_interrupted = false;
     std::string failure;                // why the run ended early; empty: it did not
     std::vector<std::string> warnings;  // what the reader must know to trust the figures
@@ -89,7 +90,10 @@ struct Result {
     uint64_t missing() const;
 
     bool is_broker_known() const { return begin.broker.is_known && end.broker.is_known; }
-    // Everything that was published arrived, once and whole where that was looked at.
+    // The server ended or refused connections, for which no cut of ours is the reason.
+    bool has_lost_connections() const;
+    // Everything that was published arrived, once and whole where that was looked at, and the
+    // server kept its connections.
     bool is_clean() const;
 };
 

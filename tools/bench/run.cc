@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <ctime>
 #include <fstream>
 #include <memory>
@@ -77,6 +79,7 @@ class Run {
     void drain();
     void finish();
     Moment look();
+    std::string shortage_text() const;
     void show_progress(const Moment& now);
     bool is_over() const { return result_.was_interrupted || board_->has_failed(); }
 
@@ -123,6 +126,7 @@ std::string Run::prepare_addresses() {
     if (!problem.empty()) return problem;
     for (const std::string& source : plan_.sources) {
         problem = parse_source(source, sources_.emplace_back());
+        if (problem.empty()) problem = check_source(sources_.back(), target_);
         if (!problem.empty()) return problem.insert(0, "--source " + source + ": ");
     }
     return "";
@@ -232,13 +236,31 @@ void Run::run() {
     start_threads();
     result_.start = look();
     shown_ = result_.start;
+    if (plan_.broker_pid > 0 && !result_.start.broker.is_known) {
+        result_.warnings.push_back("--broker-pid " + std::to_string(plan_.broker_pid) +
+                                   ": there is no such process");
+    }
     if (plan_.scenario != Scenario::churn) connect();
     if (!is_over()) measure();
     if (!is_over()) drain();
     finish();
 }
 
+// What connections had to wait for, and what helps; empty when they had not.
+std::string Run::shortage_text() const {
+    const int error = board_->connect_shortage.load(std::memory_order_relaxed);
+    if (error == 0) return "";
+    std::string text = ". The last thing that one had to wait for: ";
+    text += std::strerror(error);
+    if (error == EADDRNOTAVAIL) text += " (no port is free; --source gives more)";
+    if (error == EMFILE) text += " (ulimit -n)";
+    return text;
+}
+
 void Run::connect() {
+    // With a rate below one in ten seconds the next one takes its time.
+    const uint64_t patience_ns =
+        stuck_ns + (plan_.connect_rate > 0 ? ns_of(1 / plan_.connect_rate) : 0);
     uint64_t live = 0;
     uint64_t moved_ns = tools::monotonic_ns();
     while (wait(tools::monotonic_ns() + look_ns / 4)) {
@@ -248,18 +270,14 @@ void Run::connect() {
         if (now.live == layout_.connections_count()) break;
         if (now.live != live) moved_ns = now.time_ns;
         live = now.live;
-        if (now.time_ns > moved_ns + stuck_ns) {
+        if (now.time_ns > moved_ns + patience_ns) {
             board_->fail("only " + std::to_string(live) + " of " +
                          std::to_string(layout_.connections_count()) +
-                         " connections became ready, and none for 10 s");
+                         " connections became ready, and none for 10 s" + shortage_text());
         }
     }
     const Role subscriber{.subscribes = true};
     if (dialect_->answers_count(subscriber, false) == 0) wait(tools::monotonic_ns() + settle_ns);
-    if (plan_.broker_pid > 0 && !result_.connected.broker.is_known) {
-        result_.warnings.push_back("--broker-pid " + std::to_string(plan_.broker_pid) +
-                                   ": there is no such process");
-    }
 }
 
 void Run::measure() {
@@ -347,7 +365,10 @@ void Run::finish() {
     if (cut_at_ns != 0 && is_all_back && all_live_ns > cut_at_ns) {
         result_.all_live_again_ns = all_live_ns - cut_at_ns;
     }
-    if (cut_at_ns != 0 && !is_all_back) board_->fail("not all that were cut came back");
+    result_.was_cut = cut_at_ns != 0;
+    if (result_.was_cut && !is_all_back && !result_.was_interrupted) {
+        board_->fail("not all that were cut came back");
+    }
     // Nobody knows what those have had that were interrupted.
     if (result_.was_interrupted || plan_.scenario == Scenario::listen) {
         result_.expected_all = result_.delivered_all;
@@ -358,6 +379,7 @@ void Run::finish() {
 
 int exit_code_of(const Result& result) {
     if (!result.failure.empty()) return tools::exit_cannot_connect;
+    if (result.has_lost_connections()) return tools::exit_cannot_connect;
     return result.is_clean() ? tools::exit_ok : tools::exit_refused;
 }
 
@@ -387,7 +409,12 @@ int run_bench(Plan plan) {
         say(problem);
         return tools::exit_cannot_connect;
     }
-    if (!result->failure.empty()) say(result->failure);
+    if (!result->failure.empty()) {
+        say(result->failure);
+    } else if (result->has_lost_connections()) {
+        say("the server refused " + grouped(result->refused) + " attempts to connect, and ended " +
+            grouped(result->lost) + " connections");
+    }
     bool is_printed = true;
     if (result->failure.empty() || result->seconds() > 0) {
         const std::string text = plan.prints_json ? json_report(*result) : text_report(*result);
