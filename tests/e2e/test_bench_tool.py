@@ -180,6 +180,18 @@ class ScenariosTest(unittest.TestCase):
                       self.broker.url)
         self.assertAlmostEqual(100, found["connects_per_s"], delta=25)
 
+    def test_churn_that_cannot_keep_its_rate(self):
+        """Then whoever comes counts from when it was due, and the report says what is missing."""
+        found = bench("churn", "--clients", "2", "--rate", "200000", *SHORT, "--url",
+                      self.broker.url)
+        self.assertGreater(found["connect_ns"]["p50"], 100_000_000)
+        self.assertTrue(any("was due by the rate" in text for text in found["warnings"]))
+
+    def test_the_load_waits_for_no_clock(self):
+        """A connection is ready when the broker has made it so, not at the load's next look."""
+        found = bench("churn", "--clients", "1", *SHORT, "--url", self.broker.url)
+        self.assertLess(found["connect_ns"]["min"], 900_000)
+
     def test_idle(self):
         found = self.run_idle("--clients", "300")
         self.assertEqual(300, found["connect_ns"]["count"])
@@ -241,6 +253,39 @@ class ScenariosTest(unittest.TestCase):
             self.assertIn("deliveries per second", page)
             self.assertTrue(page.endswith("</html>\n"))
 
+    def test_a_storm_at_a_rate(self):
+        """The time without connections to make is no credit for those that come at once."""
+        found = bench("reconnect", "--clients", "30", "--topics", "3", "--connect-rate", "30",
+                      "--topic-prefix", "kept", "--duration", "2s", "--warmup", "1s", "--url",
+                      self.broker.url)
+        self.assertGreater(found["all_live_again_s"], 0.9)
+
+    def test_listen(self):
+        process = start_fanfare("bench", "listen", "--clients", "2", "--duration", "1s",
+                                "--warmup", "0s", "--json", "--url", self.broker.url)
+        wait_until(lambda: self.broker.metrics()['fanfare_subscriptions{state="live"}'] >= 2, 10, "subscribed")
+        bench("fanout", "--clients", "1", "--rate", "100", "--duration", "500ms", "--warmup", "0s",
+              "--url", self.broker.url)
+        out, error = process.communicate(timeout=TIMEOUT_S)
+        self.assertEqual(0, process.returncode, error)
+        found = json.loads(out)
+        self.assertGreater(found["delivered"], 20)
+        self.assertNotIn("latency_ns", found)  # nobody knows when they were due
+
+    def test_two_loads_in_the_same_topics(self):
+        """Neither takes the other's messages for its own, or has to wait for them."""
+        wait_until(lambda: self.broker.metrics()["fanfare_websockets"] == 0, 10, "all have gone")
+        other = start_fanfare("bench", "fanout", "--clients", "3", "--rate", "500", "--duration",
+                              "2s", "--check", "--json", "--url", self.broker.url)
+        wait_until(lambda: self.broker.metrics()['fanfare_subscriptions{state="live"}'] >= 3, 10, "subscribed")
+        found = bench("fanout", "--clients", "4", "--check", *SHORT, "--url", self.broker.url)
+        out, error = other.communicate(timeout=TIMEOUT_S)
+        self.assertEqual(0, other.returncode, error)
+        for one in (found, json.loads(out)):
+            self.assertEqual(one["expected"], one["delivered"])
+            self.assertGreater(one["foreign_messages"], 0)
+            self.assertTrue(any("somebody else" in text for text in one["warnings"]))
+
     def test_a_lost_message_is_not_hidden(self):
         """Somebody else's messages in the same topics are no deliveries of ours."""
         process = start_fanfare("bench", "fanout", "--clients", "2", "--duration", "2s", "--json",
@@ -279,6 +324,44 @@ class TroubleTest(unittest.TestCase):
             self.assertEqual((2, ""), (result.returncode, result.stdout))
             self.assertIn("404", result.stderr)
 
+    def test_nobody_there_for_a_churn(self):
+        """It goes on over refusals, but not if it has never been let in."""
+        result = run_fanfare("bench", "churn", "--url", f"ws://127.0.0.1:{unused_port()}")
+        self.assertEqual((2, ""), (result.returncode, result.stdout))
+        self.assertIn("Is the broker running?", result.stderr)
+        with Broker() as broker:
+            result = run_fanfare("bench", "churn", "--url",
+                                 f"ws://127.0.0.1:{broker.port}/nowhere")
+            self.assertEqual((2, ""), (result.returncode, result.stdout))
+            self.assertIn("404", result.stderr)
+
+    def test_a_churn_that_is_refused_now_and_then(self):
+        with Broker("--upgrade-rate", "20") as broker:
+            found = bench("churn", "--clients", "5", *SHORT, "--url", broker.url, expected=2)
+            self.assertGreater(found["refused_attempts"], 0)
+            self.assertGreater(found["cycles"], 0)
+            self.assertFalse(found["is_clean"])
+
+    def test_an_idle_connection_that_is_ended(self):
+        with Broker() as broker:
+            process = start_fanfare("bench", "idle", "--clients", "3", "--duration", "3s",
+                                    "--url", broker.url)
+            wait_until(lambda: broker.metrics()["fanfare_websockets"] == 3, 10, "all are there")
+            time.sleep(1)
+            broker.stop()
+            out, error = process.communicate(timeout=TIMEOUT_S)
+            self.assertEqual(2, process.returncode, out)
+            self.assertIn(b"ended 3 connections", error)
+            self.assertIn(b"LOST", out)
+
+    def test_sources_that_cannot_be(self):
+        with Broker() as broker:
+            for source, words in (("192.0.2.1", "no such address"), ("::1", "family")):
+                result = run_fanfare("bench", "idle", "--clients", "1", "--source", source,
+                                     "--url", broker.url, timeout_s=5)
+                self.assertEqual((2, ""), (result.returncode, result.stdout))
+                self.assertIn(words, result.stderr)
+
     def test_a_full_broker(self):
         with Broker("--connections-max", "20") as broker:
             result = run_fanfare("bench", "--url", broker.url, "--clients", "50")
@@ -301,7 +384,9 @@ class TroubleTest(unittest.TestCase):
                                  (["--dialect", "template"], "--publish-frame"),
                                  (["rooms", "--clients", "5", "--topics", "6"], "--topics"),
                                  (["--dialect", "nchan", "echo"], "echo"),
-                                 (["--source", "nowhere"], "nowhere")):
+                                 (["--source", "nowhere"], "nowhere"),
+                                 (["reconnect", "--duration", "100ms"], "200ms"),
+                                 (["--broker-pid", "-5"], "--broker-pid")):
             with self.subTest(arguments):
                 result = run_fanfare("bench", *arguments)
                 self.assertIn(result.returncode, (1, 2))
@@ -353,6 +438,11 @@ class TemplateTest(unittest.TestCase):
                     others.remove("skipped")  # it is, until it comes
                 for other in others:
                     self.assertEqual(0, found["check"][other], other)
+
+    def test_repetitions_do_not_stop_a_closed_loop(self):
+        found = self.run_against("repeat", "fanout", "--clients", "1", expected=4)
+        self.assertGreater(found["delivered"], found["expected"] + 10)
+        self.assertGreater(found["published"], 2_000)
 
 
 if __name__ == "__main__":

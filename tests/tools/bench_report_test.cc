@@ -68,6 +68,76 @@ TEST(BenchReport, DerivedFigures) {
     EXPECT_FALSE(result->is_clean());
     result->delivered_all = 10'001;  // one too much is no better
     EXPECT_FALSE(result->is_clean());
+    EXPECT_NE(bench::text_report(*result).find("1 deliveries more"), std::string::npos);
+}
+
+TEST(BenchReport, ConnectionsThatTheServerEndsOrRefusesAreNoSuccess) {
+    for (uint64_t Result::*const counter : {&Result::lost, &Result::refused}) {
+        const auto result = a_result();
+        (*result).*counter = 1;
+        EXPECT_FALSE(result->is_clean());
+        // In the storm after a cut they come again.
+        result->plan.scenario = bench::Scenario::reconnect;
+        EXPECT_TRUE(result->is_clean());
+    }
+}
+
+TEST(BenchReport, WarnsWhenTheRateWasNotKept) {
+    const auto warnings_of = [](double rate, bench::Scenario scenario) {
+        const auto result = a_result();  // 1,000 messages in 2 s
+        result->plan.scenario = scenario;
+        result->plan.rate = rate;
+        result->end.cycles = 1'000;
+        bench::judge(*result);
+        return result->warnings.size();
+    };
+    EXPECT_EQ(warnings_of(509, bench::Scenario::fanout), 0U);
+    EXPECT_EQ(warnings_of(512, bench::Scenario::fanout), 1U);
+    EXPECT_EQ(warnings_of(509, bench::Scenario::churn), 0U);
+    EXPECT_EQ(warnings_of(512, bench::Scenario::churn), 1U);
+    EXPECT_EQ(warnings_of(512, bench::Scenario::idle), 0U);  // it has no rate
+}
+
+TEST(BenchReport, WarnsWhenThereIsTooLittleForATail) {
+    const auto warnings_of = [](uint64_t messages_count, uint64_t deliveries_count) {
+        const auto result = a_result();
+        result->end.published = messages_count;
+        result->latency_ns = bench::Histogram();
+        for (uint64_t index = 0; index < deliveries_count; ++index) result->latency_ns.record(1);
+        bench::judge(*result);
+        return result->warnings.size();
+    };
+    EXPECT_EQ(warnings_of(100, 1'000), 0U);
+    EXPECT_EQ(warnings_of(99, 1'000), 1U);
+    EXPECT_EQ(warnings_of(100, 999), 1U);
+}
+
+// A quantile that no sample lies beyond is but the largest one.
+TEST(BenchReport, QuantilesNeedTheirSamples) {
+    const auto has = [](uint64_t count, const char* quantile) {
+        const auto result = a_result();
+        result->latency_ns = bench::Histogram();
+        for (uint64_t index = 0; index < count; ++index) result->latency_ns.record(250'000);
+        const std::string text = bench::text_report(*result);
+        return text.find(std::string(quantile) + " 250 µs") != std::string::npos;
+    };
+    EXPECT_FALSE(has(1, "p50"));
+    EXPECT_TRUE(has(2, "p50"));
+    EXPECT_FALSE(has(9, "p90"));
+    EXPECT_TRUE(has(10, "p90"));
+    EXPECT_FALSE(has(99, "p99"));
+    EXPECT_TRUE(has(100, "p99"));
+    EXPECT_FALSE(has(999, "p99.9"));
+    EXPECT_TRUE(has(1'000, "p99.9"));
+}
+
+TEST(BenchReport, JsonHasCountsInFull) {
+    const auto result = a_result();
+    result->metrics["fanfare_deliveries_total"] = 1'234'567'891;
+    result->metrics["fanfare_x_total"] = 0.5;
+    const std::string json = bench::json_report(*result);
+    EXPECT_NE(json.find("\"fanfare_deliveries_total\":1234567891"), std::string::npos);
+    EXPECT_NE(json.find("\"fanfare_x_total\":0.5"), std::string::npos);
 }
 
 TEST(BenchReport, WarnsWhenTheLoadWasTheBottleneck) {

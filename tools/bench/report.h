@@ -12,6 +12,8 @@ namespace bench {
 
 // "312 µs", "1.24 ms", "2.50 s".
 std::string duration_text(uint64_t ns);
+// Whether so many samples have one beyond the quantile: else it would be but the largest of them.
+bool has_tail(const Histogram& histogram, double quantile);
 // "1,234,567".
 std::string grouped(uint64_t value);
 // "12.3 MiB".

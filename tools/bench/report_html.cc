@@ -184,6 +184,7 @@ std::string latency_chart(const Histogram& latency, std::string_view caption) {
     for (double share = 0; share <= 1.0001; share += 0.01) {
         const double x = median_x + share * (1 - median_x);
         const double rarity = std::pow(10, -x * decades);  // 1 - quantile, from 0.5 to 0.0001
+        if (!has_tail(latency, 1 - rarity)) break;
         const auto ns = static_cast<double>(latency.at(1 - rarity));
         points.push_back({x, (height(ns) - low) / (high - low)});
     }
@@ -217,8 +218,12 @@ std::string tiles(const Result& result) {
     }
     if (result.latency_ns.count() > 0) {
         out += tile(duration_text(result.latency_ns.at(0.5)), "half arrive within");
-        out += tile(duration_text(result.latency_ns.at(0.99)), "99 of 100 arrive within");
-        out += tile(duration_text(result.latency_ns.at(0.999)), "999 of 1,000 arrive within");
+        if (has_tail(result.latency_ns, 0.99)) {
+            out += tile(duration_text(result.latency_ns.at(0.99)), "99 of 100 arrive within");
+        }
+        if (has_tail(result.latency_ns, 0.999)) {
+            out += tile(duration_text(result.latency_ns.at(0.999)), "999 of 1,000 arrive within");
+        }
     }
     if (result.all_live_again_ns > 0) {
         out += tile(duration_text(result.all_live_again_ns), "until all were back");

@@ -28,7 +28,10 @@ class Object {
     void add(std::string_view member, bool value) { name(member) += value ? "true" : "false"; }
     void add(std::string_view member, double value) {
         char text[40];
-        std::snprintf(text, sizeof text, "%.6g", std::isfinite(value) ? value : 0);
+        // Counts in full, which six digits would round.
+        const bool is_count = value == std::floor(value) && std::abs(value) < 0x1p53;
+        std::snprintf(text, sizeof text, is_count ? "%.0f" : "%.6g",
+                      std::isfinite(value) ? value : 0);
         name(member) += text;
     }
 

@@ -30,6 +30,7 @@ std::string quantiles(const Histogram& histogram) {
     constexpr std::array<std::pair<const char*, double>, 4> wanted = {
         {{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"p99.9", 0.999}}};
     for (const auto& [name, quantile] : wanted) {
+        if (!has_tail(histogram, quantile)) continue;
         text += std::string(name) + " " + duration_text(histogram.at(quantile)) + "   ";
     }
     return text + "max " + duration_text(histogram.max());
@@ -129,6 +130,11 @@ std::string duration_text(uint64_t ns) {
     if (ns < 10 * base::ns_per_ms) return formatted("%.2f ms", value / 1e6);
     if (ns < base::ns_per_s) return formatted("%.1f ms", value / 1e6);
     return formatted("%.2f s", value / 1e9);
+}
+
+bool has_tail(const Histogram& histogram, double quantile) {
+    // A little less than one, for 1 - 0.999 is no exact number.
+    return static_cast<double>(histogram.count()) * (1 - quantile) > 0.9995;
 }
 
 std::string grouped(uint64_t value) {

@@ -15,6 +15,9 @@ constexpr uint64_t late_ns = base::ns_per_ms;
 // somebody who got no time.
 constexpr double seconds_tolerance = 0.1;
 
+// An open loop that was so much short of its rate has left out what the latency is about.
+constexpr double rate_tolerance = 0.02;
+
 double ratio(double part, double whole) {
     return whole > 0 ? part / whole : 0;
 }
@@ -27,6 +30,46 @@ std::string percent(double share) {
     char text[32];
     std::snprintf(text, sizeof text, "%.0f %%", share * 100);
     return text;
+}
+
+// Whether an open loop kept its rate.
+void judge_rate(Result& result) {
+    if (!result.plan.is_open_loop()) return;
+    const bool is_churn = result.plan.scenario == Scenario::churn;
+    if (!is_churn && !publishes(result.plan.scenario)) return;
+    if (result.lateness_ns.at(0.99) > late_ns) {
+        result.warnings.push_back(
+            std::string("one ") + (is_churn ? "connection" : "message") +
+            " in a hundred left more than 1 ms late, because the load or the broker could not "
+            "keep the rate; its latency counts from when it was due");
+    }
+    const double due = result.plan.rate * result.seconds();
+    const double left = is_churn ? rise(result.begin.cycles, result.end.cycles)
+                                 : rise(result.begin.published, result.end.published);
+    if (due - left > std::max(due * rate_tolerance, 2.0)) {
+        char text[160];
+        std::snprintf(text, sizeof text,
+                      "only %.0f %% of what was due by the rate happened; what did not is in no "
+                      "latency",
+                      100 * ratio(left, due));
+        result.warnings.emplace_back(text);
+    }
+}
+
+// Whether there is enough of what is measured. All deliveries of a message share its fate.
+void judge_samples(Result& result) {
+    const double messages = rise(result.begin.published, result.end.published);
+    if (result.latency_ns.count() < 1'000) {
+        result.warnings.emplace_back(
+            "fewer than 1,000 deliveries were measured: the tail says little");
+    } else if (messages < 100) {
+        char text[120];
+        std::snprintf(text, sizeof text,
+                      "only %.0f messages were measured, however many got them: the tail says "
+                      "little",
+                      messages);
+        result.warnings.emplace_back(text);
+    }
 }
 
 }  // namespace
@@ -124,14 +167,8 @@ void judge(Result& result) {
         warnings.push_back("the load's busiest thread ran " + percent(load) +
                            " of the time, so it may have been the bottleneck; --broker-pid tells");
     }
-    if (result.plan.is_open_loop() && result.lateness_ns.at(0.99) > late_ns) {
-        warnings.push_back(
-            "one message in a hundred left more than 1 ms late, because the load or the broker "
-            "could not keep the rate; its latency counts from when it was due");
-    }
-    if (result.latency_ns.count() > 0 && result.latency_ns.count() < 1'000) {
-        warnings.push_back("fewer than 1,000 deliveries were measured: the tail says little");
-    }
+    judge_rate(result);
+    if (result.latency_ns.count() > 0) judge_samples(result);
     if (result.foreign > 0) {
         warnings.push_back(std::to_string(result.foreign) +
                            " messages came from somebody else; --topic-prefix keeps runs apart");
