@@ -11,6 +11,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 seconds=${1:?how many seconds for each fuzzer}
 shift
+# libFuzzer would take 0, and what is no number, for no limit at all.
+[[ $seconds =~ ^[1-9][0-9]*$ ]] || { echo "run_fuzzers: '$seconds' is no number of seconds from 1" >&2; exit 1; }
 names=("$@")
 if [ ${#names[@]} = 0 ]; then
     for program in build/fuzz/tests/fuzz/*_fuzz; do
