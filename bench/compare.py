@@ -34,12 +34,14 @@ from typing import Dict, List, NamedTuple, Optional
 FOLDER = pathlib.Path(__file__).resolve().parent
 PEERS = FOLDER / "peers"
 START_TIMEOUT_S = 20
+SERVER_NAMES = ("fanfare", "bun", "ws", "nats", "nchan")
+BUSY_SHARE = 0.9  # of a core, as tools/bench/result.cc has it
 BEGIN_MARK, END_MARK = "<!-- compare -->", "<!-- end compare -->"
 TEXT_FRAMES = ["--dialect", "template", "--subscribe-frame", "sub {topic}", "--publish-frame",
                "pub {topic} {payload}", "--ready-text", "ok"]
 
 NATS_CONFIGURATION = """
-listen: "127.0.0.1:0"
+listen: "127.0.0.1:-1"
 max_connections: 100000
 max_pending: 256MB
 websocket {{ listen: "127.0.0.1:{port}", no_tls: true, compression: false }}
@@ -346,7 +348,7 @@ class Comparison:
             raise RuntimeError(result.stderr.strip()[-300:] or f"ended with {result.returncode}")
         found = json.loads(result.stdout)
         if result.returncode != 0:
-            raise RuntimeError(found["failure"] or f"{found['missing']} deliveries are missing")
+            raise RuntimeError(found["failure"] or trouble_of(found))
         return found
 
     def measure(self, row: Row, server: Server):
@@ -372,6 +374,8 @@ class Comparison:
                 raise RuntimeError("too little was done to be measured: more --seconds are needed")
             self.found.setdefault(key, []).append(found)
             self.say(f"    {name:12} {figure_text(row, found)}")
+            for warning in found["warnings"]:
+                self.say(f"    {'':12} {warning}")
         except (RuntimeError, OSError, ValueError, subprocess.TimeoutExpired) as error:
             # A server that cannot do it once is not asked again: a round would take for ever.
             self.failed[key] = str(error).replace("\n", " ")[:200]
@@ -387,7 +391,9 @@ class Comparison:
         if result.returncode != 0:
             raise RuntimeError(result.stderr.strip())
         found = json.loads(result.stdout)
-        return {"delivered_per_s": found["delivered_per_s"], "warnings": [],
+        # A round begins when all have read the one before: the writer waits for its readers.
+        warnings = ["its readers were the bottleneck"] if found["cpu_share"] < BUSY_SHARE else []
+        return {"delivered_per_s": found["delivered_per_s"], "warnings": warnings,
                 "wire_bytes_per_delivery": found["frame_bytes"],
                 "broker": {"cpu_us_per_delivery": found["cpu_us_per_delivery"],
                            "cpu_share": found["cpu_share"]}}
@@ -411,6 +417,8 @@ class Comparison:
                 self.say(f"round {number + 1} of {self.options.rounds}: {row.title}")
                 if row.figure == "latency" and self.rate == 0:
                     self.find_rate()
+                    if self.rate == 0:
+                        self.say("    left out: its rate is known only with the row fanout-16")
                 for server in self.workers if row.is_of_workers else servers:
                     self.measure(row, server)
                 for mode in ("send", "uring") if row.floor and self.options.floor else ():
@@ -441,6 +449,14 @@ def figure_text(row: Row, found: dict) -> str:
     return f"{figures['p50']:.2f} / {figures['p99']:.2f} / {figures['p999']:.2f} ms"
 
 
+def trouble_of(found: dict) -> str:
+    """Why a run that came to its end was no good one."""
+    if found["lost_connections"] + found["refused_attempts"] > 0:
+        return (f"{found['lost_connections']} connections were ended, {found['refused_attempts']} "
+                "refused")
+    return f"{found['delivered']} of {found['expected']} deliveries came"
+
+
 def median_of(row: Row, rounds: List[dict]) -> dict:
     """The figures of all rounds as one: the median of each."""
     all_figures = [figures_of(row, found) for found in rounds]
@@ -463,13 +479,18 @@ def cost_of(row: Row, figures: dict) -> float:
                     "latency": "p99"}[row.figure]]
 
 
-def cell(comparison, row, name, own) -> str:
+def rounds_of(comparison, row, name) -> List[dict]:
+    """None of who has failed once: what went well before it is no result."""
     key = (row.name, name)
-    if key in comparison.failed:
+    return [] if key in comparison.failed else comparison.found.get(key, [])
+
+
+def cell(comparison, row, name, own) -> str:
+    if (row.name, name) in comparison.failed:
         return "failed"
-    if key not in comparison.found:
+    rounds = rounds_of(comparison, row, name)
+    if not rounds:
         return "–"
-    rounds = comparison.found[key]
     figures = median_of(row, rounds)
     text = cell_text(row, figures)
     if own and name != "fanfare" and cost_of(row, own) > 0:
@@ -479,7 +500,7 @@ def cell(comparison, row, name, own) -> str:
 
 
 def median_figures(comparison, row, name) -> Optional[Dict[str, float]]:
-    rounds = comparison.found.get((row.name, name))
+    rounds = rounds_of(comparison, row, name)
     return median_of(row, rounds) if rounds else None
 
 
@@ -535,8 +556,7 @@ def table(comparison, rows, columns) -> str:
     lines = ["| | " + " | ".join(title for _, title in columns) + " |",
              "|---" * (len(columns) + 1) + "|"]
     for row in rows:
-        rounds = comparison.found.get((row.name, "fanfare"))
-        own = median_of(row, rounds) if rounds else None
+        own = median_figures(comparison, row, "fanfare")
         cells = [cell(comparison, row, name, own) for name, _ in columns]
         lines.append(f"| {row.title} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
@@ -552,9 +572,8 @@ def picture(comparison, rows, columns) -> str:
             continue
         costs = {}
         for name, _ in columns:
-            rounds = comparison.found.get((row.name, name))
-            if rounds:
-                costs[name] = cost_of(row, median_of(row, rounds))
+            if figures := median_figures(comparison, row, name):
+                costs[name] = cost_of(row, figures)
         costs = {name: cost for name, cost in costs.items() if cost > 0}
         if not costs:
             continue
@@ -597,6 +616,18 @@ def when_text(options) -> str:
             f"{machine_text()}")
 
 
+def noted(comparison) -> List[str]:
+    """What the load warned of, once for each figure; the dagger stands for the bottleneck."""
+    lines = []
+    for (row, name), rounds in comparison.found.items():
+        warnings = [text for found in rounds for text in found["warnings"]
+                    if "bottleneck" not in text]
+        if warnings:
+            lines.append(f"Noted of {name} in `{row}`, in {len(warnings)} of {len(rounds)} "
+                         f"rounds or more: {warnings[0]}.")
+    return lines
+
+
 def section(comparison, rows, columns, skipped) -> str:
     options = comparison.options
     lines = ["## Beside other servers", "",
@@ -626,6 +657,7 @@ def section(comparison, rows, columns, skipped) -> str:
     lines.append("Versions: " + "; ".join(versions) + ".")
     for (row, name), reason in comparison.failed.items():
         lines.append(f"Failed: {name} in `{row}`: {reason}.")
+    lines += noted(comparison)
     for title, why in skipped:
         lines.append(f"Left out: {title}, because {why}.")
     return "\n".join(lines) + "\n"
@@ -659,10 +691,10 @@ def measuring_parser(text, rounds, seconds):
 
 def arguments():
     parser = measuring_parser(__doc__, rounds=5, seconds=3)
-    parser.add_argument("--rows", nargs="+", metavar="ROW",
+    parser.add_argument("--rows", nargs="+", metavar="ROW", choices=[row.name for row in ROWS],
                         help="only these: " + ", ".join(row.name for row in ROWS))
-    parser.add_argument("--servers", nargs="+", metavar="NAME",
-                        help="only these: fanfare, bun, ws, nats, nchan")
+    parser.add_argument("--servers", nargs="+", metavar="NAME", choices=SERVER_NAMES,
+                        help="only these: " + ", ".join(SERVER_NAMES))
     parser.add_argument("--no-floor", dest="floor", action="store_false")
     parser.add_argument("--write", action="store_true",
                         help="into bench/RESULTS.md and bench/comparison.svg")

@@ -89,6 +89,13 @@ def client_text_frame(payload: bytes) -> bytes:
     return b"\x81" + length + bytes(4) + payload
 
 
+def receive(client: socket.socket) -> bytes:
+    received = client.recv(1 << 20)
+    if not received:
+        raise RuntimeError("a client's connection was closed")
+    return received
+
+
 def subscribe(port: int, filters: str, receive_buffer_bytes=0) -> socket.socket:
     client = socket.socket()
     client.settimeout(10)
@@ -99,10 +106,7 @@ def subscribe(port: int, filters: str, receive_buffer_bytes=0) -> socket.socket:
     client.sendall(client_text_frame(f'{{"op":"subscribe","id":1,"filters":[{filters}]}}'.encode()))
     received = b""
     while b'"op":"subscribed"' not in received:
-        more = client.recv(65536)
-        if not more:
-            raise RuntimeError("a subscriber's connection was closed")
-        received += more
+        received += receive(client)
     return client
 
 
@@ -128,7 +132,7 @@ def publish_burst(port: int):
             f'{{"op":"publish","topic":"burst/{number}","data":"{data}"}}'.encode())
                                    for number in range(BURST_CLIENTS)))
     publisher.sendall(client_text_frame(b'{"op":"ping","id":2}'))
-    while b"pong" not in publisher.recv(65536):
+    while b"pong" not in receive(publisher):
         pass
     publisher.close()
 
@@ -137,7 +141,7 @@ def read_burst(clients: List[socket.socket]):
     for client in clients:
         received_bytes = 0
         while received_bytes < BURST_MESSAGES * BURST_BYTES:
-            received_bytes += len(client.recv(1 << 20))
+            received_bytes += len(receive(client))
 
 
 class Growth:

@@ -9,6 +9,7 @@ the broker's own CPU time from /proc/PID/stat; the same without pings is taken o
 
 import os
 import re
+import resource
 import selectors
 import socket
 import subprocess
@@ -75,6 +76,8 @@ def measure(binary, connections_count, seconds, interval):
 
 def main():
     binary = sys.argv[1]
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     connections_count = int(sys.argv[2]) if len(sys.argv) > 2 else 10_000
     seconds = int(sys.argv[3]) if len(sys.argv) > 3 else 20
     _, idle_user_s, idle_kernel_s = measure(binary, connections_count, seconds, "1h")

@@ -15,6 +15,7 @@ import argparse
 import json
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -72,7 +73,7 @@ def arguments():
                                      formatter_class=argparse.RawDescriptionHelpFormatter,
                                      epilog=__doc__.split("\n", 2)[2])
     parser.add_argument("build", type=pathlib.Path)
-    parser.add_argument("--rows", nargs="+", metavar="ROW",
+    parser.add_argument("--rows", nargs="+", metavar="ROW", choices=[row.name for row in ROWS],
                         help="only these: " + ", ".join(row.name for row in ROWS))
     parser.add_argument("--functions", type=int, default=0, metavar="N",
                         help="show the N functions of each row that cost most")
@@ -86,6 +87,8 @@ def main():
     program = options.build.resolve() / "bench" / "instructions"
     if not program.exists():
         sys.exit(f"{program} is not there; build it: make bench")
+    if not shutil.which("valgrind"):
+        sys.exit("valgrind is not installed")
     print("| instructions of | measured | at most | in one turn |\n|---|---|---|---|")
     too_many = []
     for row in ROWS:
