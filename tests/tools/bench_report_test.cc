@@ -154,6 +154,22 @@ TEST(BenchReport, WarnsWhenTheLoadWasTheBottleneck) {
     EXPECT_EQ(warnings_of(1'900, 1'000), 1U);
 }
 
+TEST(BenchReport, WarnsWhenOthersHadTheCores) {
+    const auto warnings_of = [](uint64_t load_ms, uint64_t broker_ms) {
+        const auto result = a_result();  // of 2 s
+        result->load_begin.thread_wait_ns = {{1, 5 * base::ns_per_s}, {2, base::ns_per_s}};
+        result->load_end.thread_wait_ns = {{1, 5 * base::ns_per_s},
+                                           {2, base::ns_per_s + load_ms * base::ns_per_ms}};
+        result->end.broker.thread_wait_ns = {{1, broker_ms * base::ns_per_ms}};
+        bench::judge(*result);
+        return result->warnings.size();
+    };
+    EXPECT_EQ(warnings_of(199, 199), 0U);
+    EXPECT_EQ(warnings_of(201, 0), 1U);
+    EXPECT_EQ(warnings_of(0, 201), 1U);
+    EXPECT_EQ(warnings_of(201, 201), 1U);
+}
+
 TEST(BenchReport, WarnsWhenItWasNotWatchedInTime) {
     const auto warnings_of = [](uint64_t duration_ms) {
         const auto result = a_result();
@@ -237,6 +253,7 @@ TEST(BrokerWatch, OurselvesWeKnow) {
     uint64_t sum = 0;
     while (bench::read_process(getpid()).run_ns < before.run_ns + 20'000'000) ++sum;
     EXPECT_GT(bench::busiest_thread_ns(before, bench::read_process(getpid())), 15'000'000U);
+    EXPECT_EQ(before.thread_wait_ns.size(), before.thread_run_ns.size());
     EXPECT_FALSE(bench::read_process(0).is_known);
     EXPECT_FALSE(bench::read_process(INT32_MAX).is_known);
 }

@@ -41,6 +41,17 @@ void read_ticks(const std::string& stat, ProcessUsage& usage) {
     usage.system_ns = system_ticks * (base::ns_per_s / ticks_per_s);
 }
 
+uint64_t largest_rise(const std::map<pid_t, uint64_t>& before,
+                      const std::map<pid_t, uint64_t>& after) {
+    uint64_t most = 0;
+    for (const auto& [thread, value] : after) {
+        const auto earlier = before.find(thread);
+        const uint64_t began = earlier == before.end() ? 0 : earlier->second;
+        most = std::max(most, value - std::min(began, value));
+    }
+    return most;
+}
+
 }  // namespace
 
 ProcessUsage read_process(int pid) {
@@ -63,8 +74,12 @@ ProcessUsage read_process(int pid) {
     for (const auto& entry : std::filesystem::directory_iterator(folder + "/task", error)) {
         std::istringstream schedstat(read_text(entry.path().string() + "/schedstat"));
         uint64_t run_ns = 0;
-        if (!(schedstat >> run_ns)) continue;  // the thread has ended, or the kernel does not count
-        usage.thread_run_ns[std::atoi(entry.path().filename().c_str())] = run_ns;
+        uint64_t wait_ns = 0;
+        // The thread has ended, or the kernel does not count.
+        if (!(schedstat >> run_ns >> wait_ns)) continue;
+        const pid_t thread = std::atoi(entry.path().filename().c_str());
+        usage.thread_run_ns[thread] = run_ns;
+        usage.thread_wait_ns[thread] = wait_ns;
         usage.run_ns += run_ns;
     }
     if (usage.run_ns == 0) usage.run_ns = usage.user_ns + usage.system_ns;
@@ -72,13 +87,11 @@ ProcessUsage read_process(int pid) {
 }
 
 uint64_t busiest_thread_ns(const ProcessUsage& before, const ProcessUsage& after) {
-    uint64_t most_ns = 0;
-    for (const auto& [thread, run_ns] : after.thread_run_ns) {
-        const auto earlier = before.thread_run_ns.find(thread);
-        const uint64_t began_ns = earlier == before.thread_run_ns.end() ? 0 : earlier->second;
-        most_ns = std::max(most_ns, run_ns - std::min(began_ns, run_ns));
-    }
-    return most_ns;
+    return largest_rise(before.thread_run_ns, after.thread_run_ns);
+}
+
+uint64_t longest_wait_ns(const ProcessUsage& before, const ProcessUsage& after) {
+    return largest_rise(before.thread_wait_ns, after.thread_wait_ns);
 }
 
 std::map<std::string, double> parse_metrics(std::string_view text) {

@@ -1,4 +1,5 @@
-// What the broker under load used: read from /proc and from its /metrics, from outside.
+// What a process used, the broker under load or the load: read from /proc; and the broker's
+// /metrics.
 //
 // Thread: any; each function blocks as long as reading takes (for /metrics two seconds at most).
 #pragma once
@@ -27,6 +28,8 @@ struct ProcessUsage {
     // first comes to them and are no connection's.
     uint64_t anonymous_bytes = 0;
     std::map<pid_t, uint64_t> thread_run_ns;
+    // How long each was ready to run, and another had its core.
+    std::map<pid_t, uint64_t> thread_wait_ns;
 };
 
 // Not known when there is no such process, or none that we may look at. pid 0: nobody.
@@ -34,6 +37,9 @@ ProcessUsage read_process(int pid);
 
 // The time of the thread that ran the longest between the two.
 uint64_t busiest_thread_ns(const ProcessUsage& before, const ProcessUsage& after);
+
+// The same of the thread that waited the longest for a core.
+uint64_t longest_wait_ns(const ProcessUsage& before, const ProcessUsage& after);
 
 // The metrics by name, summed over their labels; empty when there are none.
 std::map<std::string, double> read_metrics(const tools::Url& url, const Address& address);

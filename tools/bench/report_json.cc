@@ -79,6 +79,7 @@ void add_broker(Object& parent, const Result& result) {
     Object object(parent.name("broker"));
     object.add("cpu_share", result.broker_share());
     object.add("cpu_share_busiest_thread", result.broker_thread_share());
+    object.add("wait_share", result.broker_wait_share());
     object.add("cpu_share_of_user_mode", result.broker_user_share());
     object.add("cpu_us_per_delivery", result.broker_us_per_delivery());
     object.add("cpu_us_per_connection", result.broker_us_per_connection());
@@ -146,6 +147,7 @@ std::string json_report(const Result& result) {
     }
     object.add("load_cpu_share", result.load_share());
     object.add("load_cpu_share_busiest_thread", result.load_thread_share());
+    object.add("load_wait_share", result.load_wait_share());
     add_broker(object, result);
     if (!result.metrics.empty()) {
         Object metrics(object.name("metrics"));

@@ -9,6 +9,9 @@ namespace {
 
 // A thread that runs more than this share of the time has no room left.
 constexpr double busy_share = 0.9;
+// A thread that stood ready for more than this share of the time while another had its core was
+// slowed down by that, not by what it did.
+constexpr double starved_share = 0.1;
 // Open loop: messages that leave later than this are the load's fault, and count in their latency.
 constexpr uint64_t late_ns = base::ns_per_ms;
 // A measurement that is shorter or longer than asked for by more than this share was watched by
@@ -30,6 +33,19 @@ std::string percent(double share) {
     char text[32];
     std::snprintf(text, sizeof text, "%.0f %%", share * 100);
     return text;
+}
+
+// Whether the load and the broker had the cores that they could have used.
+void judge_cores(Result& result) {
+    const double load = result.load_wait_share();
+    const double broker = result.is_broker_known() ? result.broker_wait_share() : 0;
+    if (load <= starved_share && broker <= starved_share) return;
+    std::string text = "the load's threads stood ready up to " + percent(load) + " of the time";
+    if (result.is_broker_known()) text += ", the broker's up to " + percent(broker) + ",";
+    result.warnings.push_back(text +
+                              " while others had their core: give both cores of their own "
+                              "(taskset) on a quiet machine, or rates and latencies are those of "
+                              "the competition");
 }
 
 // Whether an open loop kept its rate.
@@ -107,6 +123,13 @@ double Result::load_thread_share() const {
     }
     return ratio(most / 1e9, seconds());
 }
+double Result::load_wait_share() const {
+    return ratio(static_cast<double>(longest_wait_ns(load_begin, load_end)) / 1e9, seconds());
+}
+double Result::broker_wait_share() const {
+    const auto most_ns = static_cast<double>(longest_wait_ns(begin.broker, end.broker));
+    return ratio(most_ns / 1e9, seconds());
+}
 double Result::broker_share() const {
     return ratio(rise(begin.broker.run_ns, end.broker.run_ns) / 1e9, seconds());
 }
@@ -167,6 +190,7 @@ void judge(Result& result) {
         warnings.push_back("the load's busiest thread ran " + percent(load) +
                            " of the time, so it may have been the bottleneck; --broker-pid tells");
     }
+    judge_cores(result);
     judge_rate(result);
     if (result.latency_ns.count() > 0) judge_samples(result);
     if (result.foreign > 0) {

@@ -43,6 +43,8 @@ struct Result {
     Moment connected;  // when all were live
     Moment begin;      // of what is measured
     Moment end;
+    ProcessUsage load_begin;  // at `begin` and at `end`
+    ProcessUsage load_end;
     std::vector<Moment> moments;  // from `begin` to `end`, for the charts
 
     // Of the whole run, warm-up and end included.
@@ -78,6 +80,8 @@ struct Result {
     // Shares of one core.
     double load_share() const;
     double load_thread_share() const;  // its busiest thread
+    double load_wait_share() const;    // of the time, that its thread which did most waited
+    double broker_wait_share() const;  // for a core
     double broker_share() const;
     double broker_thread_share() const;
     double broker_user_share() const;  // of the broker's own time

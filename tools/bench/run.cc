@@ -293,6 +293,7 @@ void Run::measure() {
     const bool reads_metrics = plan_.reads_metrics && plan_.dialect == DialectKind::fanfare;
     std::map<std::string, double> before;
     if (reads_metrics) before = read_metrics(metrics_url_, metrics_address_);
+    result_.load_begin = read_process(getpid());
     result_.begin = look();
     result_.moments.push_back(result_.begin);
     const uint64_t step_ns = std::max(plan_.duration_ns / moments_max, 50 * base::ns_per_ms);
@@ -310,6 +311,7 @@ void Run::measure() {
     }
     wait(end_ns);
     result_.end = look();
+    result_.load_end = read_process(getpid());
     result_.moments.push_back(result_.end);
     if (before.empty()) return;  // all that was counted since the broker's start is no rise
     for (const auto& [name, value] : read_metrics(metrics_url_, metrics_address_)) {
