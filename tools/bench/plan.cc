@@ -71,6 +71,29 @@ std::string check_load(const Plan& plan) {
     return "";
 }
 
+// What the scenario would leave aside without a word is refused.
+std::string check_scenario(const Plan& plan) {
+    const std::string scenario(name_of(plan.scenario));
+    const bool is_of_one_topic =
+        plan.scenario == Scenario::fanout || plan.scenario == Scenario::fanin;
+    if (is_of_one_topic && plan.topics > 1) return scenario + " has one topic: no --topics";
+    if (plan.scenario == Scenario::echo && plan.topics > 0) {
+        return "echo has a topic for each client: no --topics";
+    }
+    const bool clients_publish =
+        plan.scenario == Scenario::fanin || plan.scenario == Scenario::echo;
+    if (plan.publishers != 1 && (clients_publish || !publishes(plan.scenario))) {
+        return (clients_publish ? "the clients themselves publish in " : "nobody publishes in ") +
+               scenario + ": no --publishers";
+    }
+    if (publishes(plan.scenario)) return "";
+    if (plan.window > 0) return "nobody publishes in " + scenario + ": no --window";
+    if (plan.rate > 0 && plan.scenario != Scenario::churn) {
+        return "nobody publishes in " + scenario + ": no --rate";
+    }
+    return "";
+}
+
 std::string check_topics(const Plan& plan) {
     if (plan.topic_prefix.empty() || plan.topic_prefix.size() > 200) {
         return "--topic-prefix has 1 to 200 letters";
@@ -102,6 +125,11 @@ std::string check_dialect(const Plan& plan) {
                        plan.ready_text.empty() && !plan.is_binary)) {
         return "--subscribe-frame, --publish-frame, --ready-text and --binary-frames are for "
                "--dialect template";
+    }
+    for (const std::string* const path : {&plan.subscribe_path, &plan.publish_path}) {
+        if (!path->empty() && path->front() != '/') {
+            return "--subscribe-path and --publish-path begin with a slash";
+        }
     }
     if (plan.scenario == Scenario::wildcards && (is_plain || plan.dialect == DialectKind::nchan)) {
         return "the dialect " + std::string(name_of(plan.dialect)) + " has no wildcards";
@@ -164,6 +192,7 @@ bool publishes(Scenario scenario) {
 
 std::string complete(Plan& plan) {
     std::string problem = check_load(plan);
+    if (problem.empty()) problem = check_scenario(plan);
     if (!problem.empty()) return problem;
     if (plan.topics == 0) plan.topics = topics_default(plan);
     if (plan.scenario == Scenario::fanout || plan.scenario == Scenario::fanin) plan.topics = 1;
