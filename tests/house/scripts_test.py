@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """The scripts of bench/ and tools/ where they could pass failure for success."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -66,6 +67,10 @@ class ToolsTest(unittest.TestCase):
                                 timeout=10)
         self.assertEqual(1, result.returncode, result.stdout)
         self.assertIn(words, result.stderr)
+
+    def test_what_is_called_by_its_name_can_be(self):
+        for file in (*ROOT.glob("bench/*.py"), *ROOT.glob("tools/*.sh"), *ROOT.glob("tools/*.py")):
+            self.assertTrue(os.access(file, os.X_OK), file)
 
     def test_check_changed_needs_a_commit(self):
         self.expect_failure("no commit", "tools/check_changed.sh", "no-such-commit")
