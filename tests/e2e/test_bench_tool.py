@@ -219,6 +219,20 @@ class ScenariosTest(unittest.TestCase):
         self.assertEqual(0, result.returncode, result.stderr)
         self.assertEqual(300, json.loads(result.stdout)["connect_ns"]["count"])
 
+    def test_too_few_descriptors(self):
+        """Wherever they end, it is said, and no assertion of ours fails."""
+        for limit in range(10, 30):
+            def lower_the_limit():
+                import resource
+                resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+
+            result = run_fanfare("bench", "idle", "--clients", "8", "--threads", "8", "--url",
+                                 self.broker.url, "--duration", "100ms", "--warmup", "0s",
+                                 preexec=lower_the_limit, timeout_s=TIMEOUT_S)
+            self.assertIn(result.returncode, (0, 2), result.stderr)
+            if result.returncode == 2:
+                self.assertIn("ulimit -n", result.stderr)
+
     def test_before_all_others(self):
         """Under SCHED_FIFO a load without rest must leave its own coordinator its time."""
         def go_first():

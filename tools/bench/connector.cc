@@ -13,8 +13,6 @@
 #include <cstring>
 #include <memory>
 
-#include "io/base/check.h"
-
 namespace bench {
 namespace {
 
@@ -94,14 +92,13 @@ Connector::Connector(const Address& target, std::span<const Address> sources, ui
                      uint32_t step)
     : target_(target), sources_(sources), step_(step), number_(first_number) {
     epoll_ = epoll_create1(EPOLL_CLOEXEC);
-    CHECK(epoll_ >= 0);  // made before the first connection: there are descriptors
 }
 
 Connector::~Connector() {
     for (const int fd : fds_) {
         if (fd >= 0) ::close(fd);
     }
-    ::close(epoll_);
+    if (is_made()) ::close(epoll_);
 }
 
 int Connector::bind_source(int fd) {
@@ -134,12 +131,12 @@ int Connector::start(uint32_t client) {
         const int result = ::connect(fd, address, target_.bytes);
         if (result != 0 && errno != EINPROGRESS) error = errno;
     }
+    epoll_event event{.events = EPOLLOUT, .data = {.u32 = client}};
+    if (error == 0 && epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) != 0) error = errno;
     if (error != 0) {
         ::close(fd);
         return error;
     }
-    epoll_event event{.events = EPOLLOUT, .data = {.u32 = client}};
-    CHECK(epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) == 0);
     if (fds_.size() <= client) fds_.resize(client + 1, -1);
     fds_[client] = fd;
     ++connecting_count_;

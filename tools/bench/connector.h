@@ -52,6 +52,8 @@ class Connector {
     Connector(const Connector&) = delete;
     Connector& operator=(const Connector&) = delete;
 
+    // False when there was no descriptor for it: then nothing else may be called.
+    bool is_made() const { return epoll_ >= 0; }
     bool is_full() const { return connecting_count_ == connecting_max; }
     uint32_t connecting_count() const { return connecting_count_; }
 

@@ -70,6 +70,8 @@ class LoadShard {
     LoadShard(const LoadShard&) = delete;
     LoadShard& operator=(const LoadShard&) = delete;
 
+    // False when there was no descriptor for it: then it cannot run.
+    bool is_made() const { return connector_.is_made(); }
     // Until the phase is `end`.
     void run();
 

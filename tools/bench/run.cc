@@ -149,6 +149,9 @@ std::string Run::prepare_workers() {
         workers_[self].reactor = io::make_reactor(*group_, self, options, problem);
         if (workers_[self].reactor == nullptr) return problem;
         workers_[self].shard = std::make_unique<LoadShard>(shared, self, *workers_[self].reactor);
+        if (!workers_[self].shard->is_made()) {
+            return "too many open files: raise the limit (ulimit -n), or take fewer --threads";
+        }
     }
     return "";
 }
