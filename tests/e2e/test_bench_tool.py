@@ -275,7 +275,7 @@ class ScenariosTest(unittest.TestCase):
         self.assertGreater(found["all_live_again_s"], 0.9)
 
     def test_listen(self):
-        process = start_fanfare("bench", "listen", "--clients", "2", "--duration", "1s",
+        process = start_fanfare("bench", "listen", "--clients", "2", "--duration", "3s",
                                 "--warmup", "0s", "--json", "--url", self.broker.url)
         wait_until(lambda: self.broker.metrics()['fanfare_subscriptions{state="live"}'] >= 2, 10, "subscribed")
         bench("fanout", "--clients", "1", "--rate", "100", "--duration", "500ms", "--warmup", "0s",
