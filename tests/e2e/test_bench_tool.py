@@ -7,9 +7,11 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
@@ -310,6 +312,26 @@ class ScenariosTest(unittest.TestCase):
         found = json.loads(out)
         self.assertEqual(2, found["foreign_messages"])
         self.assertTrue(any("somebody else" in text for text in found["warnings"]))
+
+    def test_slow_metrics(self):
+        """What is measured does not wait for them."""
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            def answer():
+                for _ in range(2):
+                    peer, _ = server.accept()
+                    with peer:
+                        peer.recv(4096)
+                        time.sleep(0.6)
+                        peer.sendall(b"HTTP/1.1 200 OK\r\n\r\nfanfare_x_total 1\n")
+
+            thread = threading.Thread(target=answer, daemon=True)
+            thread.start()
+            found = bench("fanout", "--clients", "2", *SHORT, "--url", self.broker.url,
+                          "--metrics-url", f"ws://127.0.0.1:{server.getsockname()[1]}/")
+            thread.join(10)
+        self.assertAlmostEqual(1, found["seconds"], delta=0.1)
+        times = [moment["s"] for moment in found["moments"]]
+        self.assertEqual(sorted(set(times)), times)
 
     def test_interrupt(self):
         """Ctrl-C ends the measurement, not the report."""

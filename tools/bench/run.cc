@@ -294,18 +294,21 @@ void Run::measure() {
     enter(Phase::publish);
     if (!wait(begin_ns)) return;
     const bool reads_metrics = plan_.reads_metrics && plan_.dialect == DialectKind::fanfare;
-    std::map<std::string, double> before;
-    if (reads_metrics) before = read_metrics(metrics_url_, metrics_address_);
     result_.load_begin = read_process(getpid());
     result_.begin = look();
     result_.moments.push_back(result_.begin);
+    // After the look, here and at the end: a busy broker may take its time to answer.
+    std::map<std::string, double> before;
+    if (reads_metrics) before = read_metrics(metrics_url_, metrics_address_);
     const uint64_t step_ns = std::max(plan_.duration_ns / moments_max, 50 * base::ns_per_ms);
     const uint64_t cut_ns = begin_ns + std::min(plan_.duration_ns / 4, base::ns_per_s);
     bool is_cut_due = plan_.scenario == Scenario::reconnect;
     for (uint64_t next_ns = begin_ns + step_ns; next_ns < end_ns; next_ns += step_ns) {
         if (!wait(next_ns)) break;
-        result_.moments.push_back(look());
-        show_progress(result_.moments.back());
+        if (next_ns > result_.moments.back().time_ns) {
+            result_.moments.push_back(look());
+            show_progress(result_.moments.back());
+        }
         if (is_cut_due && next_ns >= cut_ns) {
             is_cut_due = false;
             board_->cut_at_ns.store(tools::monotonic_ns());
