@@ -675,13 +675,20 @@ def write_section(file: pathlib.Path, text: str, begin_mark=BEGIN_MARK, end_mark
     file.write_text(whole)
 
 
+def rounds_count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError("there is at least one round")
+    return count
+
+
 def measuring_parser(text, rounds, seconds):
     """What every comparison is asked for; `text` is the program's own."""
     parser = argparse.ArgumentParser(description=text.split("\n", 1)[0],
                                      formatter_class=argparse.RawDescriptionHelpFormatter,
                                      epilog=text.split("\n", 2)[2])
     parser.add_argument("build", type=pathlib.Path)
-    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--rounds", type=rounds_count, default=rounds)
     parser.add_argument("--seconds", type=float, default=seconds, help="of each figure")
     parser.add_argument("--warmup", type=float, default=1)
     parser.add_argument("--server-core", type=int, default=0)

@@ -11,6 +11,7 @@ import json
 import pathlib
 import subprocess
 
+from compare import rounds_count
 from run_resume import LOAD_CPU, Broker
 
 
@@ -33,7 +34,7 @@ RULES = ("match=kept/#,history_messages=100000", "match=drop/#,history_messages=
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("build", type=pathlib.Path)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=rounds_count, default=5)
     parser.add_argument("--crowd", type=int, default=20_000, help="subscribers beside the room")
     parser.add_argument("--scenario", help="only those whose name begins so")
     parser.add_argument("--realtime", action="store_true", help="before other work on the machine (SCHED_FIFO)")

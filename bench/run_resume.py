@@ -18,6 +18,8 @@ import subprocess
 import sys
 import tempfile
 
+from compare import rounds_count
+
 SCENARIOS = {  # clients, messages
     "same": (1_000, 10_000),
     "spread": (1_000, 10_000),
@@ -95,7 +97,7 @@ def describe(results):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("build", type=pathlib.Path)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=rounds_count, default=5)
     parser.add_argument("--scenario", nargs="+", choices=SCENARIOS, default=list(SCENARIOS))
     parser.add_argument("--realtime", action="store_true",
                         help="before everything else that runs (SCHED_FIFO), on a busy machine")

@@ -72,6 +72,13 @@ class ToolsTest(unittest.TestCase):
         for file in (*ROOT.glob("bench/*.py"), *ROOT.glob("tools/*.sh"), *ROOT.glob("tools/*.py")):
             self.assertTrue(os.access(file, os.X_OK), file)
 
+    def test_no_round_is_no_measurement(self):
+        for script in ("compare.py", "growth.py", "run_resume.py", "run_overload.py"):
+            result = subprocess.run([sys.executable, "-B", f"bench/{script}", "build", "--rounds", "0"],
+                                    cwd=ROOT, capture_output=True, text=True, check=False, timeout=10)
+            self.assertEqual(2, result.returncode)
+            self.assertIn("at least one round", result.stderr)
+
     def test_check_changed_needs_a_commit(self):
         self.expect_failure("no commit", "tools/check_changed.sh", "no-such-commit")
 
