@@ -174,6 +174,8 @@ void Ring::submitted(int result) {
         case ENOMEM:
         case EBUSY: return;
     }
+    // EBADR: the kernel had no memory to keep a completion and has lost it, so that a request would
+    // never end; the end of memory is ours too.
     // EBADF, EBADFD, EEXIST, EFAULT, EINVAL, ENXIO, EOPNOTSUPP: the ring is used wrongly, for
     // example from a second thread (EEXIST).
     base::check_failed(__FILE__, __LINE__, std::strerror(-result));
