@@ -131,6 +131,22 @@ TEST(BenchReport, QuantilesNeedTheirSamples) {
     EXPECT_TRUE(has(1'000, "p99.9"));
 }
 
+TEST(BenchReport, WhatIsPaidOnceIsNoFewConnectionsCost) {
+    const auto has = [](uint32_t connections, const char* words) {
+        const auto result = a_result();
+        result->connections = connections;
+        result->connected.broker.run_ns = base::ns_per_s;
+        result->connected.broker.resident_bytes = 100 * base::mib;
+        return (bench::text_report(*result) + bench::html_report(*result)).find(words) !=
+               std::string::npos;
+    };
+    for (const char* words :
+         {"µs per connection", "bytes more per connection", "memory per conn"}) {
+        EXPECT_FALSE(has(999, words)) << words;
+        EXPECT_TRUE(has(1'000, words)) << words;
+    }
+}
+
 TEST(BenchReport, JsonHasCountsInFull) {
     const auto result = a_result();
     result->metrics["fanfare_deliveries_total"] = 1'234'567'891;

@@ -14,6 +14,9 @@ namespace bench {
 std::string duration_text(uint64_t ns);
 // Whether so many samples have one beyond the quantile: else it would be but the largest of them.
 bool has_tail(const Histogram& histogram, double quantile);
+// Whether there were so many connections that what the first ones cost once for all, pages and
+// code that nobody had touched, no longer shows in the cost of each.
+bool has_many_connections(const Result& result);
 // "1,234,567".
 std::string grouped(uint64_t value);
 // "12.3 MiB".

@@ -233,7 +233,8 @@ std::string tiles(const Result& result) {
         std::snprintf(text, sizeof text, "%.2f µs", result.broker_us_per_delivery());
         out += tile(text, "broker's CPU per delivery");
     }
-    if (result.is_broker_known() && result.broker_bytes_per_connection() > 0) {
+    if (result.is_broker_known() && has_many_connections(result) &&
+        result.broker_bytes_per_connection() > 0) {
         out += tile(bytes_text(result.broker_bytes_per_connection()), "memory per connection");
     }
     return out + "</div>\n";

@@ -85,9 +85,12 @@ void add_processes(std::string& out, const Result& result) {
     if (result.end.delivered > result.begin.delivered) {
         add_row(out, "", formatted("%.3f µs per delivery", result.broker_us_per_delivery()));
     }
-    add_row(out, "", formatted("%.1f µs per connection", result.broker_us_per_connection()));
+    const bool has_many = has_many_connections(result);
+    if (has_many) {
+        add_row(out, "", formatted("%.1f µs per connection", result.broker_us_per_connection()));
+    }
     text = bytes_text(static_cast<double>(result.end.broker.resident_bytes));
-    if (result.broker_bytes_per_connection() > 0) {
+    if (has_many && result.broker_bytes_per_connection() > 0) {
         text += formatted(", %.0f bytes more per connection (%.0f without the binary's pages)",
                           result.broker_bytes_per_connection(),
                           result.broker_anonymous_bytes_per_connection());
@@ -135,6 +138,12 @@ std::string duration_text(uint64_t ns) {
 bool has_tail(const Histogram& histogram, double quantile) {
     // A little less than one, for 1 - 0.999 is no exact number.
     return static_cast<double>(histogram.count()) * (1 - quantile) > 0.9995;
+}
+
+bool has_many_connections(const Result& result) {
+    constexpr uint64_t many = 1'000;
+    const bool is_churn = result.plan.scenario == Scenario::churn;
+    return (is_churn ? result.end.cycles - result.begin.cycles : result.connections) >= many;
 }
 
 std::string grouped(uint64_t value) {
