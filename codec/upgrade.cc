@@ -253,7 +253,11 @@ Refusal check_access(const HttpRequest& request, const AccessPolicy& policy) {
     // Only HTTP/1.0 may come without Host; no browser speaks it.
     const bool has_host = !request.host.empty();
     if (!has_host && request.minor_version > 0) return refuse(400, "Host is empty");
-    if (has_host && !is_host(request.host)) return refuse(400, "Host is not a name or address");
+    // The field too where absolute-form took its place (RFC 9112 §3.2).
+    const std::string_view field = request.field("Host").value_or(std::string_view());
+    for (const std::string_view host : {request.host, field}) {
+        if (!host.empty() && !is_host(host)) return refuse(400, "Host is not a name or address");
+    }
     if (policy.loopback_only && has_host && !is_loopback_host(request.host)) {
         return refuse(403, "this listener is on loopback and answers only to loopback names");
     }

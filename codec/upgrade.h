@@ -27,10 +27,10 @@ struct Refusal {
     const char* extra_fields = "";  // e.g. "Sec-WebSocket-Version: 13\r\n"
 };
 
-// Host and Origin, for every request (not only upgrades): 400 for an unusable Host, 403 for a
-// foreign name on a loopback listener and for a foreign Origin. No Origin is not a browser, and is
-// accepted. "null", which browsers send for sandboxed frames and files, is foreign. Ports that a
-// scheme implies may be left out on either side.
+// Host and Origin, for every request (not only upgrades): 400 for an unusable Host, also one that
+// absolute-form replaces; 403 for a foreign name on a loopback listener and for a foreign Origin.
+// No Origin is not a browser, and is accepted. "null", which browsers send for sandboxed frames and
+// files, is foreign. Ports that a scheme implies may be left out on either side.
 Refusal check_access(const HttpRequest& request, const AccessPolicy& policy);
 
 // Whether it is "host[:port]" by RFC 3986 §3.2.2 and §3.2.3: a name, an IPv4 address or a bracketed

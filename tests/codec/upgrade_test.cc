@@ -307,6 +307,11 @@ TEST(Access, Hosts) {
     EXPECT_EQ(access_status({"Host: user@a"}, false), 400);
     EXPECT_EQ(access_status({}, true, {}, "GET / HTTP/1.0"), 0);
     EXPECT_EQ(access_status({"Origin: http://a"}, true, {}, "GET / HTTP/1.0"), 403);
+    // RFC 9112 §3.2: a Host that is none is refused, also where absolute-form takes its place.
+    EXPECT_EQ(access_status({"Host: a b"}, false, {}, "GET http://example.com/ HTTP/1.1"), 400);
+    EXPECT_EQ(access_status({"Host: user@a"}, false, {}, "GET http://example.com/ HTTP/1.1"), 400);
+    EXPECT_EQ(access_status({"Host:"}, false, {}, "GET http://example.com/ HTTP/1.1"), 0);
+    EXPECT_EQ(access_status({"Host: b"}, false, {}, "GET http://example.com/ HTTP/1.1"), 0);
     // Absolute-form counts, whatever Host says.
     EXPECT_EQ(access_status({"Host: localhost"}, true, {}, "GET http://example.com/ HTTP/1.1"),
               403);
