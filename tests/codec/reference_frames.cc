@@ -30,7 +30,7 @@ Utf8 utf8_of(std::string_view text) {
             if (byte >> 6 != 2) return Utf8::invalid;
             code_point = code_point << 6 | (byte & 0x3f);
         }
-        const size_t missing_bits = 6 * (length - present);
+        const size_t missing_bits = present < length ? 6 * (length - present) : 0;
         constexpr uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x1'0000};
         const uint32_t least = std::max(code_point << missing_bits, smallest[length]);
         const uint32_t most =
