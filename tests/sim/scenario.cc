@@ -132,6 +132,11 @@ void draw_history(base::Prng& prng, const Scenario& scenario, Limits& limits) {
     }
 }
 
+// Where there are cursors, one of all partitions must fit into a message (validate_settings).
+void fit_cursors(Limits& limits) {
+    limits.message_bytes_max = std::max(limits.message_bytes_max, 512 + 28 * limits.partitions);
+}
+
 // Below what peers ask in bursts, and sometimes below what they ask in the long run.
 void draw_rates(base::Prng& prng, Limits& limits) {
     const uint64_t kind = prng.below(3);
@@ -262,6 +267,7 @@ Scenario draw_scenario(uint64_t seed, const ScenarioOptions& options) {
     scenario.faults_phase_ns = prng.between(1, 60) * base::ns_per_s;
     scenario.has_heal = prng.below(5) != 0;
     draw_history(prng, scenario, scenario.limits);
+    if (!scenario.limits.history_rules.empty()) fit_cursors(scenario.limits);
     const bool has_delay = prng.below(4) == 0;
     if (has_delay) scenario.limits.drain_delay_ns = prng.between(1, 3'000) * base::ns_per_ms;
     // Above what peers say in the long run, so that they are made to wait and nothing else changes.
