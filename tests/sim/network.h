@@ -112,7 +112,8 @@ struct Connection {
     const uint64_t latency_ns;
     Pipe to_broker;
     Pipe to_peer;
-    uint64_t connect_due_ns = 0;        // when it stands in the listener's queue
+    uint64_t connect_due_ns = 0;  // when it stands in the listener's queue
+    uint64_t accepted_at_ns = base::never_ns;
     uint64_t window_shut_until_ns = 0;  // nothing leaves the broker before
     // When each side's kernel learns of a reset.
     uint64_t broken_for_broker_at_ns = base::never_ns;

@@ -402,6 +402,7 @@ void Kernel::accept_one(uint16_t number) {
     ++sockets_count_;
     sockets_[index].is_open = true;
     sockets_[index].connection = id;
+    network_.at(id).accepted_at_ns = now_ns();
     Completion completion;
     completion.event = io::Event{.op = io::Op::accept, .listener = number, .socket = {index}};
     completion.connection = id;

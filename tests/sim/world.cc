@@ -308,9 +308,13 @@ uint64_t World::eviction_ns_max() const {
 
 void World::check_evicted(uint64_t healed_at_ns) const {
     if (clock_.now_ns - healed_at_ns <= eviction_ns_max()) return;
+    const uint64_t accepted_before_ns = clock_.now_ns - eviction_ns_max();
     for (ConnectionId id = 0; id < network_.connections_count(); ++id) {
         const Connection& connection = network_.at(id);
         if (!connection.is_vanished || connection.is_closed_by_broker) continue;
+        // With few sockets, those that stand before it in the queue of the listener have their
+        // time.
+        if (connection.accepted_at_ns >= accepted_before_ns) continue;
         violated("P6", "connection " + std::to_string(id) + " of shard " +
                            std::to_string(connection.shard) +
                            " vanished long ago and still holds its socket");
