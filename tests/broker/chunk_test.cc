@@ -10,9 +10,12 @@
 #include <vector>
 
 #include "io/base/units.h"
+#include "tests/broker/resident_memory.h"
 
 namespace broker {
 namespace {
+
+using testing::resident_bytes;
 
 std::span<const uint8_t> bytes_of(std::string_view text) {
     return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
@@ -179,20 +182,11 @@ TEST(ChunkPool, SparesAreNotAliveAndCanBeGivenBack) {
     pool.release(small);
 }
 
-// Of the process, in pages that it holds.
-size_t resident_bytes() {
-    std::ifstream file("/proc/self/statm");
-    size_t all_pages = 0;
-    size_t resident_pages = 0;
-    file >> all_pages >> resident_pages;
-    return resident_pages * static_cast<size_t>(sysconf(_SC_PAGESIZE));
-}
-
 // Frames that fill a chunk of the standard size, and of twice that.
-class ChunkPoolOfSize : public testing::TestWithParam<size_t> {};
+class ChunkPoolOfSize : public ::testing::TestWithParam<size_t> {};
 
 INSTANTIATE_TEST_SUITE_P(Sizes, ChunkPoolOfSize,
-                         testing::Values(size_t{chunk_bytes}, size_t{2 * chunk_bytes}));
+                         ::testing::Values(size_t{chunk_bytes}, size_t{2 * chunk_bytes}));
 
 TEST_P(ChunkPoolOfSize, WhatABurstTookGoesBackToTheKernel) {
     constexpr int chunks_count = 1'000;
@@ -200,7 +194,7 @@ TEST_P(ChunkPoolOfSize, WhatABurstTookGoesBackToTheKernel) {
     const std::string whole(GetParam(), 'w');
     std::vector<Range> ranges;
     ranges.reserve(chunks_count);
-    const size_t before_bytes = resident_bytes();
+    const uint64_t before_bytes = resident_bytes();
     for (int count = 0; count < chunks_count; ++count) {
         ranges.push_back(pool.append(bytes_of(whole), {}));
     }

@@ -5,12 +5,12 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <fstream>
 #include <string>
 #include <vector>
 
 #include "broker/shedding.h"
 #include "io/base/units.h"
+#include "tests/broker/resident_memory.h"
 #include "tests/broker/shard_world.h"
 
 namespace broker {
@@ -197,25 +197,16 @@ TEST_F(ShortMemoryAfterBursts, WhatABurstHeldIsThereForTheNext) {
     EXPECT_EQ(world_.metric(Metric::connections_shed_total), 0u);
 }
 
-// Of the process, in pages that it holds.
-uint64_t resident_bytes() {
-    std::ifstream file("/proc/self/statm");
-    uint64_t all_pages = 0;
-    uint64_t resident_pages = 0;
-    file >> all_pages >> resident_pages;
-    return resident_pages * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-}
-
 TEST_F(ShortMemoryAfterBursts, NearTheEndNothingIsKeptForLater) {
     burst(0);
     ASSERT_FALSE(HasFatalFailure());
-    const uint64_t kept_bytes = resident_bytes();
+    const uint64_t kept_bytes = testing::resident_bytes();
     world_.set_kernel_socket_bytes(memory_bytes_max / 8 * 7 - base::mib);
     world_.run_for(2 * base::ns_per_s);
-    EXPECT_GT(resident_bytes(), kept_bytes - burst_bytes / 2) << "it is not near yet";
+    EXPECT_GT(testing::resident_bytes(), kept_bytes - burst_bytes / 2) << "it is not near yet";
     world_.set_kernel_socket_bytes(memory_bytes_max / 8 * 7);
     world_.run_for(2 * base::ns_per_s);
-    EXPECT_LT(resident_bytes(), kept_bytes - burst_bytes / 2);
+    EXPECT_LT(testing::resident_bytes(), kept_bytes - burst_bytes / 2);
 }
 
 TEST_F(ShortMemory, NobodyIsShedWhenWhatTheOldestHeldIsEnough) {

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "io/base/prng.h"
+#include "tests/codec/reference_utf8.h"
 
 namespace codec {
 namespace {
@@ -14,48 +15,13 @@ std::span<const uint8_t> bytes_of(std::string_view text) {
     return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
 }
 
-// RFC 3629 by arithmetic: decode a sequence, and see whether its code point is one that has this
-// length.
 bool is_utf8_by_definition(std::string_view text) {
-    size_t at = 0;
-    while (at < text.size()) {
-        const uint32_t lead = static_cast<uint8_t>(text[at]);
-        const size_t length = lead < 0x80   ? 1
-                              : lead < 0xc0 ? 0
-                              : lead < 0xe0 ? 2
-                              : lead < 0xf0 ? 3
-                              : lead < 0xf8 ? 4
-                                            : 0;
-        if (length == 0 || at + length > text.size()) return false;
-        uint32_t code_point = length == 1 ? lead : lead & (0x7fu >> length);
-        for (size_t index = 1; index < length; ++index) {
-            const uint32_t byte = static_cast<uint8_t>(text[at + index]);
-            if (byte >> 6 != 2) return false;
-            code_point = code_point << 6 | (byte & 0x3f);
-        }
-        constexpr uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x1'0000};
-        if (code_point < smallest[length] || code_point > 0x10'ffff) return false;
-        if (code_point >= 0xd800 && code_point <= 0xdfff) return false;
-        at += length;
-    }
-    return true;
+    return testing::utf8_of(text) == testing::Utf8::complete;
 }
 
-// Whether the text is the beginning of some well-formed text: at most three bytes can be missing.
+// Whether the text is the beginning of some well-formed text.
 bool is_viable_by_definition(std::string_view text) {
-    std::string longer(text);
-    if (is_utf8_by_definition(longer)) return true;
-    for (uint32_t missing = 1; missing <= 3; ++missing) {
-        // The first missing byte may have to be in a narrow range; the ends of all ranges are
-        // tried.
-        for (const char first : {'\x80', '\x90', '\xa0'}) {
-            longer.assign(text);
-            longer.push_back(first);
-            longer.append(missing - 1, '\x80');
-            if (is_utf8_by_definition(longer)) return true;
-        }
-    }
-    return false;
+    return testing::utf8_of(text) != testing::Utf8::invalid;
 }
 
 bool check_in_pieces(std::string_view text, size_t piece_bytes) {
