@@ -248,6 +248,16 @@ def check_header(source: Source) -> Iterator[Finding]:
         yield Finding(source.path, 1, "pragma_once", "add '#pragma once' after the opening comment")
 
 
+def check_usings(source: Source) -> Iterator[Finding]:
+    """What a source file takes by its bare name, it uses; a header's are for those who include it."""
+    code = "\n".join(source.code)
+    for number, line in enumerate(source.code, 1):
+        match = re.match(r"\s*using (?:\w*::)+(\w+);", line)
+        if match and len(re.findall(rf"\b{match[1]}\b", code)) == 1:
+            yield Finding(source.path, number, "unused_using",
+                          f"nothing here uses {match[1]}; delete the line")
+
+
 class Function(NamedTuple):
     name: str
     first: int
@@ -412,9 +422,12 @@ def check(root: pathlib.Path, long_functions: Dict[str, int]) -> List[Finding]:
             findings += check_banned(source)
             findings += check_comments(source)
             findings += check_functions(source, long_functions, long_seen)
+        if is_cpp or file.suffix in SCRIPTS:
             findings += check_length(source)
         if file.suffix == ".h":
             findings += check_header(source)
+        if file.suffix == ".cc":
+            findings += check_usings(source)
     for key in sorted(set(long_functions) - long_seen):
         findings.append(Finding("tools/tidy.py", 1, "function_ratchet",
                                 f"{key} is gone; remove it from LONG_FUNCTIONS"))

@@ -5,6 +5,8 @@
 //     fanfare.subscribe("news/#", (message) => console.log(message.topic, message.data));
 //     await fanfare.publish("news/uk", { hello: "world" });
 //
+// Why one file: a page takes it from the broker with one import, and nothing has to be built.
+//
 // The wire is PROTOCOL.md's fanfare.v1. Invariants:
 //  1. There is never more than one socket that is listened to.
 //  2. A handler gets each message once. What was missed while the connection was down follows after

@@ -16,16 +16,13 @@
 namespace broker {
 namespace {
 
-using codec::Opcode;
 using testing::after;
-using testing::client_frame;
 using testing::Frame;
 using testing::last;
 using testing::live_text;
 using testing::Peer;
 using testing::StreamReader;
 using testing::subscribe_text;
-using testing::subscribed_text;
 using testing::World;
 using testing::WorldOptions;
 using Texts = std::vector<std::string>;

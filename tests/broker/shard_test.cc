@@ -14,8 +14,6 @@ namespace {
 
 using codec::Opcode;
 using testing::client_frame;
-using testing::close_payload;
-using testing::Frame;
 using testing::message_text;
 using testing::Peer;
 using testing::World;

@@ -13,11 +13,9 @@
 namespace broker {
 namespace {
 
-using codec::Opcode;
 using testing::message_text;
 using testing::Peer;
 using testing::World;
-using testing::WorldOptions;
 
 constexpr uint64_t ms = base::ns_per_ms;
 constexpr uint64_t second = base::ns_per_s;

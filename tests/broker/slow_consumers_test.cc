@@ -19,12 +19,9 @@ namespace broker {
 namespace {
 
 using codec::Opcode;
-using testing::after;
 using testing::client_frame;
-using testing::cursor_text;
 using testing::Frame;
 using testing::last;
-using testing::live_text;
 using testing::Peer;
 using testing::StreamReader;
 using testing::subscribe_text;

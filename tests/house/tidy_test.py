@@ -221,6 +221,15 @@ class TidyTest(unittest.TestCase):
         self.expect("columns", "tools/a.sh", "x" * (tidy.COLUMNS_MAX_SCRIPT + 1) + "\n")
         self.expect_clean("codec/a.cc", "// https://example.org/" + "x" * 100 + "\n")
 
+    def test_usings(self):
+        used = "using codec::Frame;\nFrame read();\n"
+        self.expect_clean("broker/a.cc", used)
+        self.expect("unused_using", "broker/a.cc", "using testing::Peer;  // a Peer\n" + used)
+        self.expect("unused_using", "broker/a.cc", used + "using ::testing::Peer;\n", 3)
+        self.expect("unused_using", "broker/a.cc", used + 'using testing::Peer;\nauto text = "Peer";\n', 3)
+        self.expect_clean("broker/a.h", HEADER + "using codec::Frame;\n")
+        self.expect_clean("broker/a.cc", "using Texts = int;\n")
+
     def test_headers(self):
         self.expect_clean("codec/a.h", HEADER)
         self.expect("header_comment", "codec/a.h", "#pragma once\n")
@@ -277,6 +286,8 @@ class TidyTest(unittest.TestCase):
         self.expect("file_length", "codec/a.cc", "int x;\n" * (limit + 1))
         reason = "// Thing: a table.\n// Why one file: it is one table.\n"
         self.expect_clean("codec/a.cc", reason + "int x;\n" * limit)
+        self.expect("file_length", "clients/a.js", "let x;\n" * (limit + 1))
+        self.expect_clean("clients/a.js", reason + "let x;\n" * limit)
         late = "int x;\n" + reason
         self.expect("file_length", "codec/a.cc", late + "int x;\n" * limit)
 
