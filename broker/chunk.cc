@@ -184,6 +184,7 @@ bool ChunkPool::drop(Chunk* chunk) {
 
 void ChunkPool::trim_large_spares() {
     while (large_spare_bytes_ > large_spare_bytes_max) {
+        DCHECK(large_spare_ != nullptr);
         Chunk** link = &large_spare_;
         while ((*link)->next_free != nullptr) link = &(*link)->next_free;
         Chunk* const oldest = *link;

@@ -30,7 +30,8 @@ void Reactor::Impl::turn(uint64_t deadline) {
     deadline_ns = deadline;
     events.clear();
     lent_.clear();
-    for (uint16_t number = 0; number < listeners.size(); ++number) accept(number);
+    const auto listeners_count = static_cast<uint16_t>(listeners.size());
+    for (uint16_t number = 0; number < listeners_count; ++number) accept(number);
     uint32_t buffers_left = buffers_count;
     for (size_t step = 0; step < sockets.size(); ++step) {
         // Another one is the first in every turn, so that scarce buffers go round.

@@ -53,8 +53,8 @@ const char* name_of(Fault fault) {
 FaultOptions swarm(base::Prng& prng) {
     FaultOptions options;
     for (uint32_t index = 0; index < faults_count; ++index) {
-        const base::Ratio max = likelihood_max(static_cast<Fault>(index));
-        const bool is_active = prng.chance(activation(static_cast<Fault>(index)));
+        const base::Ratio max = likelihood_max(all_faults[index]);
+        const bool is_active = prng.chance(activation(all_faults[index]));
         // Percents of the maximum, drawn even when unused so that one fault does not shift the
         // others.
         const uint32_t percent = static_cast<uint32_t>(prng.between(1, 100));

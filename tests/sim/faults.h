@@ -44,9 +44,12 @@ enum class Fault : uint8_t {
 #undef FANFARE_X
 };
 
-#define FANFARE_X(name, meaning) +1
-inline constexpr uint32_t faults_count = FANFARE_SIM_FAULTS(FANFARE_X);
+inline constexpr std::array all_faults = {
+#define FANFARE_X(name, meaning) Fault::name,
+    FANFARE_SIM_FAULTS(FANFARE_X)
 #undef FANFARE_X
+};
+inline constexpr uint32_t faults_count = all_faults.size();
 
 const char* name_of(Fault fault);
 

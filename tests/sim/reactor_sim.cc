@@ -315,7 +315,8 @@ bool Kernel::maybe_hold(Fault fault, uint64_t& hold_ns) {
 
 void Kernel::work() {
     network_.look_at_ns(shard_) = base::never_ns;
-    for (uint16_t number = 0; number < listeners_.size(); ++number) accept_work(number);
+    const auto listeners_count = static_cast<uint16_t>(listeners_.size());
+    for (uint16_t number = 0; number < listeners_count; ++number) accept_work(number);
     const uint32_t count = static_cast<uint32_t>(sockets_.size());
     if (sockets_count_ == 0) return;
     const uint32_t first = static_cast<uint32_t>(faults_.prng().below(count));

@@ -192,7 +192,7 @@ void print_totals(const sim::Totals& totals, double seconds) {
         line(("closed with " + std::to_string(code)).c_str(), count);
     }
     for (uint32_t index = 0; index < sim::faults_count; ++index) {
-        line((std::string("fault ") + sim::name_of(static_cast<sim::Fault>(index))).c_str(),
+        line((std::string("fault ") + sim::name_of(sim::all_faults[index])).c_str(),
              totals.faults[index]);
     }
 }
@@ -203,7 +203,7 @@ bool check_marks(const sim::Totals& totals) {
     for (uint32_t index = 0; index < sim::faults_count; ++index) {
         if (totals.faults[index] > 0) continue;
         std::fprintf(stderr, "sim: the fault %s never fired\n",
-                     sim::name_of(static_cast<sim::Fault>(index)));
+                     sim::name_of(sim::all_faults[index]));
         is_complete = false;
     }
     const struct {
