@@ -151,7 +151,7 @@ std::string with_fields(std::string_view fields) {
 std::vector<Refused> refused_lines() {
     return {
         // not HTTP at all
-        {"\x16\x03\x01\x02\x00\x01", 400},
+        {"\x16\x03\x01\x02\x00\x01"s, 400},
         {"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", 400},
         {"\n", 400},
         {" GET / HTTP/1.1\r\n", 400},
