@@ -19,7 +19,7 @@ struct Place {
     uint32_t partition = 0;
     uint64_t offset = 0;
 
-    auto operator<=>(const Place&) const = default;
+    auto operator<=>(const Place&) const = default;  // NOLINT(modernize-use-nullptr)
 };
 
 std::string describe(const Place& place);

@@ -107,11 +107,15 @@ TEST_F(RatesTest, NobodyHasMoreDoneThanTheRateAllows) {
 }
 
 TEST_F(RatesTest, TheWaitIsThatForOneToken) {
-    for (const auto& [retry_ms, broken] : {std::pair{0u, "rates"}, std::pair{1u, ""},
-                                           std::pair{500u, ""}, std::pair{501u, "rates"}}) {
+    struct Case {
+        uint32_t retry_ms;
+        const char* broken;
+    };
+    for (const Case& one : {Case{0, "rates"}, Case{1, ""}, Case{500, ""}, Case{501, "rates"}}) {
         Rates rates(clock_, commands_, "peer");
         do_many(rates, Kind::command, 4);
-        EXPECT_EQ(broken_by([&] { rates.refused(rates.asked(Kind::command), retry_ms); }), broken);
+        EXPECT_EQ(broken_by([&] { rates.refused(rates.asked(Kind::command), one.retry_ms); }),
+                  one.broken);
     }
     Rates rates(clock_, publishes_, "poster");
     do_many(rates, Kind::publish, 3);

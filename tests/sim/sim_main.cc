@@ -11,6 +11,7 @@
 // after the seed was printed.
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -74,10 +75,9 @@ void on_expected_abort(int) {
 }
 
 sim::Plant plant_of(std::string_view name) {
-    for (uint8_t index = 0; index < std::size(plant_names); ++index) {
-        if (name == plant_names[index]) return static_cast<sim::Plant>(index);
-    }
-    usage("no such plant");
+    const auto found = std::find(std::begin(plant_names), std::end(plant_names), name);
+    if (found == std::end(plant_names)) usage("no such plant");
+    return static_cast<sim::Plant>(found - std::begin(plant_names));
 }
 
 Options parse(int count, char** arguments) {

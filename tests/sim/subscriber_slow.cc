@@ -148,7 +148,8 @@ std::string Subscriber::miscounted(bool is_at_rest) const {
 }
 
 std::string Subscriber::not_newest() const {
-    for (const auto& [id, each] : subscriptions_) {
+    for (const auto& entry : subscriptions_) {
+        const Subscription& each = entry.second;  // for the lambda: clang 14 captures no binding
         if (each.state != State::live) continue;
         for (uint32_t topic = 0; topic < ledger_.topics_count(); ++topic) {
             if (!matches_for_sure(each, topic)) continue;
