@@ -63,7 +63,7 @@ std::string write_file(const std::string& path, std::string_view text) {
     const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0) return failure("cannot create " + path);
     const bool is_written = write_all(fd, text) && fsync(fd) == 0;
-    const std::string problem = is_written ? "" : failure("cannot write " + path);
+    std::string problem = is_written ? "" : failure("cannot write " + path);
     close(fd);
     if (!is_written) unlink(path.c_str());
     return problem;
@@ -134,10 +134,10 @@ std::string CursorFile::save(const Cursor& cursor) {
     // Beside the file, since rename(2) stays within a file system; with the process in its name, so
     // that two who share a file by mistake do not write into each other's.
     const std::string unfinished = path_ + "." + std::to_string(getpid()) + ".tmp";
-    const std::string problem = write_file(unfinished, text);
+    std::string problem = write_file(unfinished, text);
     if (!problem.empty()) return problem;
     if (rename(unfinished.c_str(), path_.c_str()) == 0) return "";
-    const std::string rename_problem = failure("cannot replace " + path_);
+    std::string rename_problem = failure("cannot replace " + path_);
     unlink(unfinished.c_str());
     return rename_problem;
 }
