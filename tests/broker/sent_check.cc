@@ -48,6 +48,10 @@ class Texts {
         } else if (text.starts_with(R"({"op":"live",)")) {
             CHECK(announced_count_ == 0);
             replayed_.clear();
+        } else if (text.starts_with(R"({"op":"unsubscribed")")) {
+            // A replay whose filters are all given up ends here, without a "live".
+            CHECK(announced_count_ == 0);
+            replayed_.clear();
         }
     }
 
