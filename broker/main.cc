@@ -221,7 +221,8 @@ void add_history(CLI::App& command, tools::HistoryOptions& options) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
+// What it lets through, no memory say, is to end the process.
+int main(int argc, char** argv) {  // NOLINT(bugprone-exception-escape)
     occupy_standard_descriptors();
     CLI::App app{"Fanfare, a pub/sub message broker that clients reach over WebSocket."};
     app.name("fanfare");
