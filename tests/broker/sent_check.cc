@@ -49,7 +49,9 @@ class Texts {
             CHECK(announced_count_ == 0);
             replayed_.clear();
         } else if (text.starts_with(R"({"op":"unsubscribed")")) {
-            // A replay whose filters are all given up ends here, without a "live".
+            // A replay whose filters are all given up ends here, without a "live". Which filters
+            // these were, and whether another replay goes on, is not in the text; the simulator's
+            // oracle knows.
             CHECK(announced_count_ == 0);
             replayed_.clear();
         }
